@@ -1,0 +1,231 @@
+"""Masks in the formats of COCO and YouTube-VIS: run-length encoding (RLE), polygons, boxes.
+
+Letters: N masks, (H, W) mask size in pixels. An RLE counts runs of zeros and ones, zeros first, down the columns.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+try:
+    from pycocotools import mask as coco_mask
+except ImportError:  # only encoding and polygons need it
+    coco_mask = None
+
+
+def encode_rle(masks: np.ndarray | torch.Tensor) -> dict[str, Any] | list[dict[str, Any]]:
+    """Encode masks as compressed COCO RLE.
+
+    Args:
+        masks: (H, W) or (N, H, W); bool, or numbers that are all 0 or 1.
+
+    Returns:
+        `{"size": [H, W], "counts": str}` for one mask, a list of N of them for (N, H, W).
+
+    Raises:
+        ValueError: If the rank is neither 2 nor 3, a size is 0, or a value is neither 0 nor 1.
+        ImportError: If pycocotools is not installed.
+    """
+    array = as_binary_masks(masks, "encode_rle")
+    if array.ndim not in (2, 3) or 0 in array.shape[-2:]:
+        raise ValueError(f"encode_rle: expected masks (H, W) or (N, H, W) with pixels, got shape {array.shape}")
+    if array.ndim == 2:
+        return _encode_batch(array[None])[0]
+    return _encode_batch(array)
+
+
+def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
+    """Decode one RLE, compressed (`counts` a string or bytes) or not (`counts` a list of run lengths).
+
+    Args:
+        rle: `{"size": [H, W], "counts": ...}`.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: If a key is missing, the size is not two positive integers, or the runs don't fill H * W pixels.
+    """
+    height, width = _rle_size_hw(rle)
+    runs = _run_lengths(rle["counts"])
+    if runs.size and runs.min() < 0:
+        raise ValueError(f"RLE of size {height}x{width} has a negative run length: {int(runs.min())}")
+    if int(runs.sum()) != height * width:
+        raise ValueError(f"RLE counts sum to {int(runs.sum())}, expected {height}*{width} = {height * width} pixels")
+    is_foreground = np.arange(runs.size) % 2 == 1
+    return np.repeat(is_foreground, runs).reshape(width, height).T
+
+
+def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Turn a segmentation of any form that COCO-style files use into a mask.
+
+    Args:
+        segmentation: An RLE dict, a list of polygons `[[x0, y0, x1, y1, ...], ...]` (pixels), one such polygon, or a
+            mask array or tensor (H, W) of bool or 0/1.
+        height: H of the frame in pixels.
+        width: W of the frame in pixels.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: If the segmentation is None, of another size, or malformed.
+        ImportError: If it is a polygon and pycocotools is not installed.
+    """
+    if segmentation is None:
+        raise ValueError("expected a segmentation, got None (the instance is absent: there is no mask to decode)")
+    if isinstance(segmentation, Mapping):
+        rle_height, rle_width = _rle_size_hw(segmentation)
+        if (rle_height, rle_width) != (height, width):
+            raise ValueError(f"RLE is {rle_height}x{rle_width} (height x width), the frame is {height}x{width}")
+        return decode_rle(segmentation)
+    if isinstance(segmentation, np.ndarray | torch.Tensor):
+        mask = as_binary_masks(segmentation, "mask")
+        if mask.shape != (height, width):
+            raise ValueError(f"mask has shape {mask.shape}, the frame is {height}x{width}")
+        return mask
+    if isinstance(segmentation, list | tuple):
+        return _decode_polygons(segmentation, height, width)
+    raise ValueError(f"expected an RLE dict, polygons or a mask array, got {type(segmentation).__name__}")
+
+
+def masks_to_boxes_xyxy(masks: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Tight boxes around masks.
+
+    Args:
+        masks: (N, H, W), nonzero = foreground.
+
+    Returns:
+        (N, 4) float32 in pixels: x0, y0, x1, y1, the last two one past the last foreground pixel; zeros for an empty
+        mask. On the masks' device.
+
+    Raises:
+        ValueError: If the rank is not 3.
+    """
+    masks = torch.as_tensor(masks)
+    if masks.ndim != 3:
+        raise ValueError(f"masks_to_boxes_xyxy: expected masks (N, H, W), got shape {tuple(masks.shape)}")
+    x0, x1 = _foreground_range(masks.any(dim=1))
+    y0, y1 = _foreground_range(masks.any(dim=2))
+    return torch.stack([x0, y0, x1, y1], dim=1).float()
+
+
+def as_binary_masks(masks: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
+    """Turn masks of bool or 0/1 numbers into a bool array of the same shape.
+
+    Args:
+        masks: Any shape.
+        what: Names the masks in the error.
+
+    Raises:
+        ValueError: If a value is neither 0 nor 1.
+    """
+    array = masks.detach().cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
+    if array.dtype == bool:
+        return array
+    is_foreground = array == 1
+    if not np.all(is_foreground | (array == 0)):
+        wrong = array[~is_foreground & (array != 0)].flat[0]
+        raise ValueError(f"{what}: expected mask values 0 and 1 only, got {wrong}")
+    return is_foreground
+
+
+def _encode_batch(masks: np.ndarray) -> list[dict[str, Any]]:
+    """Encode (N, H, W) bool masks in one call; pycocotools wants (H, W, N) in column-major order."""
+    _require_pycocotools("to encode masks as RLE")
+    columns = np.asfortranarray(masks.transpose(1, 2, 0)).view(np.uint8)
+    # str, not bytes: results go into JSON.
+    return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in coco_mask.encode(columns)]
+
+
+def _decode_polygons(polygons: Sequence[Any], height: int, width: int) -> np.ndarray:
+    """Union (H, W) of filled polygons, as pycocotools fills them."""
+    _require_pycocotools("to fill polygons")
+    if len(polygons) and np.isscalar(polygons[0]):
+        polygons = [polygons]
+    if not len(polygons):
+        raise ValueError("expected at least one polygon, got an empty list")
+    points = [_checked_polygon(polygon, height, width) for polygon in polygons]
+    return decode_rle(coco_mask.merge(coco_mask.frPyObjects(points, height, width)))
+
+
+def _checked_polygon(polygon: Any, height: int, width: int) -> list[float]:
+    try:
+        points = np.asarray(polygon, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"polygon coordinates are not numbers: {error}") from error
+    if points.ndim != 1 or points.size % 2:
+        raise ValueError(f"expected a flat polygon [x0, y0, x1, y1, ...], got {points.size} numbers, {points.ndim}-D")
+    if points.size < 6:
+        raise ValueError(f"a polygon needs at least 3 points, got {points.size // 2}")
+    if not np.isfinite(points).all():
+        raise ValueError("polygon has a NaN or infinite coordinate")
+    # pycocotools walks every pixel of the outline, in 32-bit integers: absurd coordinates would crash the process.
+    if np.abs(points).max() > 10 * max(height, width):
+        raise ValueError(f"polygon coordinate {np.abs(points).max():g} is far outside the {height}x{width} frame")
+    return points.tolist()
+
+
+def _rle_size_hw(rle: Mapping[str, Any]) -> tuple[int, int]:
+    if "size" not in rle or "counts" not in rle:
+        raise ValueError(f"an RLE needs the keys 'size' and 'counts', got {sorted(rle)}")
+    size = rle["size"]
+    if not isinstance(size, Sequence | np.ndarray) or len(size) != 2 or min(int(edge) for edge in size) < 1:
+        raise ValueError(f"RLE size: expected [height, width] of positive integers, got {size}")
+    return int(size[0]), int(size[1])
+
+
+def _run_lengths(counts: str | bytes | Sequence[int]) -> np.ndarray:
+    """Run lengths (runs,) int64 of compressed or plain counts."""
+    if not isinstance(counts, str | bytes):
+        try:
+            return np.asarray(counts, dtype=np.int64).reshape(-1)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"RLE counts are neither a string nor integers: {error}") from error
+    raw = counts.encode("latin-1", "replace") if isinstance(counts, str) else counts
+    return _decompress_counts(np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - 48)
+
+
+def _decompress_counts(digits: np.ndarray) -> np.ndarray:
+    """Run lengths from COCO's compressed counts.
+
+    A number is a group of base-32 digits, lowest first; bit 5 says that another digit follows, bit 4 of the last
+    digit is the sign. From the fourth run on, a number is the difference to the run two places before.
+
+    Source: the format of the COCO API (pycocotools).
+    """
+    if digits.size == 0:
+        return digits
+    if digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        raise ValueError("RLE counts are not a valid compressed string (a wrong character, or it is cut off)")
+    is_last = (digits & 32) == 0
+    starts = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
+    lengths = np.flatnonzero(is_last) - starts + 1
+    if lengths.max() > 12:
+        raise ValueError("RLE counts are not a valid compressed string (a number has more than 12 digits)")
+    shifts = 5 * (np.arange(digits.size) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((digits & 31) << shifts, starts)
+    is_negative = (digits[is_last] & 16) != 0
+    runs = np.where(is_negative, runs - (np.int64(1) << (5 * lengths)), runs)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def _foreground_range(occupied: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and one past the last True of every row of (N, length); (0, 0) for a row without one."""
+    if occupied.shape[1] == 0:
+        empty = torch.zeros(len(occupied), dtype=torch.long, device=occupied.device)
+        return empty, empty
+    flags = occupied.to(torch.uint8)
+    first = flags.argmax(dim=1)
+    end = occupied.shape[1] - flags.flip(1).argmax(dim=1)
+    return first, end * occupied.any(dim=1)
+
+
+def _require_pycocotools(purpose: str) -> None:
+    if coco_mask is None:
+        raise ImportError(f"pycocotools is needed {purpose}: pip install pycocotools")
