@@ -50,7 +50,7 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
         ValueError: If a key is missing, the size is not two positive integers, or the runs don't fill H * W pixels.
     """
     height, width = _rle_size_hw(rle)
-    runs = _run_lengths(rle["counts"])
+    runs = run_lengths(rle["counts"])
     if runs.size and runs.min() < 0:
         raise ValueError(f"RLE of size {height}x{width} has a negative run length: {int(runs.min())}")
     if int(runs.sum()) != height * width:
@@ -178,8 +178,18 @@ def _rle_size_hw(rle: Mapping[str, Any]) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def _run_lengths(counts: str | bytes | Sequence[int]) -> np.ndarray:
-    """Run lengths (runs,) int64 of compressed or plain counts."""
+def run_lengths(counts: str | bytes | Sequence[int]) -> np.ndarray:
+    """Run lengths of an RLE's counts, without making a mask of them.
+
+    Args:
+        counts: A compressed string or bytes, or the run lengths themselves.
+
+    Returns:
+        (runs,) int64: zeros first, then ones, and so on down the columns.
+
+    Raises:
+        ValueError: If the counts are neither.
+    """
     if not isinstance(counts, str | bytes):
         try:
             return np.asarray(counts, dtype=np.int64).reshape(-1)
