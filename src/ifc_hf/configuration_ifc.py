@@ -1,0 +1,132 @@
+"""Configuration of IFC: the sizes of the network, the weights of its loss and the rules they have to obey."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import auto_docstring
+
+
+@auto_docstring(
+    custom_intro="""
+    Configuration of an [`IfcModel`]. The defaults are those of the authors' ResNet-50 model for YouTube-VIS (apart from
+    the labels, which belong to the data set).
+    """,
+    checkpoint="ifc-resnet-50-ytvis-2019",
+)
+@strict
+class IfcConfig(PreTrainedConfig):
+    r"""
+    encoder_layers (`int`, *optional*, defaults to 3):
+        Encoder layers. Each one gathers a frame into its memory tokens, then lets the frames exchange them.
+    intermediate_size (`int`, *optional*, defaults to 2048):
+        Width of the feed-forward networks.
+    pre_norm (`bool`, *optional*, defaults to `False`):
+        LayerNorm before instead of after attention and feed-forward. Off in every published model.
+    num_queries (`int`, *optional*, defaults to 100):
+        Object queries of a clip, which is the largest number of objects that one clip can show.
+    num_memory_tokens (`int`, *optional*, defaults to 8):
+        Memory tokens of every frame, the only way by which the encoder passes information between frames. 0 switches
+        the communication off (the baseline of the paper's Table 1).
+    num_frames (`int`, *optional*, defaults to 5):
+        Frames of a training clip, and the default window of a whole video. The network takes any number.
+    auxiliary_loss (`bool`, *optional*, defaults to `True`):
+        Whether the earlier decoder layers are trained, too.
+    class_cost (`float`, *optional*, defaults to 1.0):
+        Weight of the class probability when queries are matched to instances.
+    dice_cost (`float`, *optional*, defaults to 3.0):
+        Weight of the mask overlap (dice) in the same matching.
+    class_loss_coefficient (`float`, *optional*, defaults to 1.0):
+        Weight of the cross entropy in the loss.
+    mask_loss_coefficient (`float`, *optional*, defaults to 3.0):
+        Weight of the sigmoid focal loss in the loss.
+    dice_loss_coefficient (`float`, *optional*, defaults to 3.0):
+        Weight of the dice loss in the loss.
+    no_object_coefficient (`float`, *optional*, defaults to 0.1):
+        Weight of the class "no object" in the cross entropy.
+    mask_target_stride (`int`, *optional*, defaults to 4):
+        Target masks are resized to 1/stride of the frame for matching and loss.
+    frozen_backbone_stages (`int`, *optional*, defaults to 2):
+        How many parts of the backbone never train, counted from its stem: 0 none, 1 the stem, 2 the stem and the first
+        stage, and so on. Batch norm of the backbone is frozen always.
+
+    Example:
+
+    ```python
+    >>> from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation
+
+    >>> config = IfcConfig(num_labels=40)
+    >>> model = IfcForVideoInstanceSegmentation(config)
+    >>> config.backbone_config.out_features
+    ['stage2', 'stage3', 'stage4']
+
+    ```"""
+
+    model_type = "ifc"
+    is_encoder_decoder = True
+    sub_configs_defaults = {
+        "backbone_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="resnet",
+            init_kwargs={"out_features": ["stage2", "stage3", "stage4"]},
+        ),
+    }
+    attribute_map = {"num_hidden_layers": "encoder_layers"}
+    keys_to_ignore_at_inference = ["loss_dict", "auxiliary_outputs"]
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    hidden_size: int = 256
+    encoder_layers: int = 3
+    decoder_layers: int = 3
+    num_attention_heads: int = 8
+    intermediate_size: int = 2048
+    dropout: float | int = 0.1
+    activation_function: str = "relu"
+    pre_norm: bool = False
+    num_queries: int = 100
+    num_memory_tokens: int = 8
+    num_frames: int = 5
+    auxiliary_loss: bool = True
+    class_cost: float | int = 1.0
+    dice_cost: float | int = 3.0
+    class_loss_coefficient: float | int = 1.0
+    mask_loss_coefficient: float | int = 3.0
+    dice_loss_coefficient: float | int = 3.0
+    no_object_coefficient: float | int = 0.1
+    mask_target_stride: int = 4
+    frozen_backbone_stages: int = 2
+
+    def validate_architecture(self):
+        """Refuses sizes with which the network can't be built.
+
+        Raises:
+            ValueError: Names the field, what it has to obey and what it is.
+        """
+        super().validate_architecture()
+        positive = ("hidden_size", "encoder_layers", "decoder_layers", "num_attention_heads", "intermediate_size")
+        for name in (*positive, "num_queries", "num_frames", "mask_target_stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("num_memory_tokens", "frozen_backbone_stages"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.hidden_size % 32:
+            raise ValueError(
+                "hidden_size must be a multiple of 32 (the mask head normalises 32 groups of channels), "
+                f"got {self.hidden_size}."
+            )
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} and "
+                f"{self.num_attention_heads}."
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}.")
+        out_features = getattr(self.backbone_config, "out_features", None)
+        if out_features is not None and len(out_features) != 3:
+            raise ValueError(
+                "backbone_config.out_features must name three maps, of stride 8, 16 and 32 (for a ResNet: 'stage2', "
+                f"'stage3', 'stage4'), got {list(out_features)}."
+            )
+
+
+__all__ = ["IfcConfig"]
