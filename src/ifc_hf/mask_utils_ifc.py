@@ -49,7 +49,7 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
     Raises:
         ValueError: If a key is missing, the size is not two positive integers, or the runs don't fill H * W pixels.
     """
-    height, width = _rle_size_hw(rle)
+    height, width = rle_size_hw(rle)
     runs = run_lengths(rle["counts"])
     if runs.size and runs.min() < 0:
         raise ValueError(f"RLE of size {height}x{width} has a negative run length: {int(runs.min())}")
@@ -78,7 +78,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
     if segmentation is None:
         raise ValueError("expected a segmentation, got None (the instance is absent: there is no mask to decode)")
     if isinstance(segmentation, Mapping):
-        rle_height, rle_width = _rle_size_hw(segmentation)
+        rle_height, rle_width = rle_size_hw(segmentation)
         if (rle_height, rle_width) != (height, width):
             raise ValueError(f"RLE is {rle_height}x{rle_width} (height x width), the frame is {height}x{width}")
         return decode_rle(segmentation)
@@ -148,11 +148,16 @@ def _decode_polygons(polygons: Sequence[Any], height: int, width: int) -> np.nda
         polygons = [polygons]
     if not len(polygons):
         raise ValueError("expected at least one polygon, got an empty list")
-    points = [_checked_polygon(polygon, height, width) for polygon in polygons]
+    points = [checked_polygon(polygon, height, width) for polygon in polygons]
     return decode_rle(coco_mask.merge(coco_mask.frPyObjects(points, height, width)))
 
 
-def _checked_polygon(polygon: Any, height: int, width: int) -> list[float]:
+def checked_polygon(polygon: Any, height: int, width: int) -> list[float]:
+    """Return a flat polygon `[x0, y0, x1, y1, ...]` in pixels as floats.
+
+    Raises:
+        ValueError: If it isn't flat, has under 3 points, a coordinate that is no number, or one absurdly far outside.
+    """
     try:
         points = np.asarray(polygon, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -169,7 +174,12 @@ def _checked_polygon(polygon: Any, height: int, width: int) -> list[float]:
     return points.tolist()
 
 
-def _rle_size_hw(rle: Mapping[str, Any]) -> tuple[int, int]:
+def rle_size_hw(rle: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the (H, W) that an RLE states.
+
+    Raises:
+        ValueError: If a key is missing or the size is not two positive integers.
+    """
     if "size" not in rle or "counts" not in rle:
         raise ValueError(f"an RLE needs the keys 'size' and 'counts', got {sorted(rle)}")
     size = rle["size"]
