@@ -1,1 +1,63 @@
 """IFC (Inter-Frame Communication Transformers) for video instance segmentation, as a Transformers package."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .registration import register_all
+
+if TYPE_CHECKING:
+    from .configuration_ifc import IfcConfig
+    from .data import load_coco, load_ytvis
+    from .evaluation import YtvisMap
+    from .image_processing_ifc import IfcImageProcessor
+    from .modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
+    from .tracking_ifc import IfcClipTracker
+    from .training import IfcTrainer, IfcTrainingArguments
+    from .video_segmenter_ifc import IfcVideoSegmenter
+
+# Where each public name lives; imported at its first use, because Transformers' model classes cost seconds to import.
+MODULE_OF = {
+    "IfcClipTracker": "tracking_ifc",
+    "IfcConfig": "configuration_ifc",
+    "IfcForVideoInstanceSegmentation": "modeling_ifc",
+    "IfcImageProcessor": "image_processing_ifc",
+    "IfcModel": "modeling_ifc",
+    "IfcTrainer": "training",
+    "IfcTrainingArguments": "training",
+    "IfcVideoSegmenter": "video_segmenter_ifc",
+    "YtvisMap": "evaluation",
+    "load_coco": "data",
+    "load_ytvis": "data",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "IfcClipTracker",
+    "IfcConfig",
+    "IfcForVideoInstanceSegmentation",
+    "IfcImageProcessor",
+    "IfcModel",
+    "IfcTrainer",
+    "IfcTrainingArguments",
+    "IfcVideoSegmenter",
+    "YtvisMap",
+    "load_coco",
+    "load_ytvis",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the module of a public name when the name is first used."""
+    if name not in MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names that have not been imported yet, too."""
+    return sorted({*globals(), *__all__})
+
+
+register_all()

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The official test suite of the installed Transformers version against this package; arguments go to pytest.
+# What is skipped or overridden, and why: tests/conformance/README.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+
+export OMP_NUM_THREADS=1
+exec pytest -n 2 -m "not gpu" tests/conformance "$@"

@@ -1,0 +1,11 @@
+# Sourced by the scripts that need the development environment: makes .venv, or brings it up to date, and activates it.
+venv="${VENV:-.venv}"
+[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+source "$venv/bin/activate"
+
+# Installing takes minutes even when there is nothing to do, so it happens only after a change of what to install.
+wanted=$(cat setup.cfg constraints.txt)
+if [ ! -f "$venv/installed" ] || [ "$wanted" != "$(cat "$venv/installed")" ]; then
+  pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval]"
+  printf '%s\n' "$wanted" > "$venv/installed"
+fi

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Every check from a fresh clone: makes .venv (once), then style, types, import rules and tests.
+#
+#   scripts/test.sh [pytest arguments]    the fast tests
+#   CI=true scripts/test.sh               also the slow ones and the official test suite of Transformers
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+
+ruff check .
+ruff format --check .
+mypy
+lint-imports
+mlinter --no-progress src/ifc_hf
+
+# Two processes of one thread each beat one process of two threads: the tests' tensors are tiny.
+export OMP_NUM_THREADS=1
+if [ "${CI:-}" = true ]; then
+  exec pytest -n 2 -m "not gpu" tests tests/conformance "$@"
+fi
+exec pytest -n 2 "$@"
