@@ -1,0 +1,96 @@
+"""HOTA of tracks: how well objects are found and how well they are held together over time, by TrackEval."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from .rle import IntArray
+from .settings import FloatArray
+from .track_reader import Track, TrackReader
+from .ytvis_format import JsonSource, read_ground_truth, read_predictions
+
+FIELDS = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA")
+
+
+def evaluate_hota(
+    ground_truth: JsonSource, predictions: JsonSource, score_threshold: float = 0.3, strict: bool = False
+) -> dict[str, Any]:
+    """Higher order tracking accuracy, per category and their mean.
+
+    Args:
+        ground_truth: As in `evaluate_ytvis`; crowds are left out, on them HOTA says nothing.
+        predictions: As in `evaluate_ytvis`.
+        score_threshold: Tracks below are left out: HOTA takes every track as certain, so that many weak ones, which
+            cost AP nothing, would hide the rest.
+        strict: As in `evaluate_ytvis`.
+
+    Returns:
+        HOTA, DetA, AssA, DetRe, DetPr, AssRe, AssPr, LocA in [0, 1], means over IoU thresholds 0.05, ..., 0.95 and
+        over the categories that have annotated or predicted tracks; `per_category` with the same of each.
+
+    Raises:
+        ImportError: If TrackEval is not installed.
+        ValueError: For bad input.
+
+    Source: Luiten et al., "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking", IJCV 2020.
+    """
+    try:
+        from trackeval.metrics import HOTA
+    except ImportError as error:
+        raise ImportError("HOTA needs TrackEval: pip install trackeval (or ifc_hf[hota])") from error
+    metric = HOTA()
+    truth = read_ground_truth(ground_truth)
+    submitted = read_predictions(predictions, truth)
+    reader = TrackReader(truth.categories, strict)
+    results: dict[int, dict[int, Any]] = {category_id: {} for category_id in sorted(truth.categories)}
+    for video_id, video in sorted(truth.videos.items()):
+        annotated, predicted = reader.video(video_id, truth, submitted)
+        for category_id, videos in results.items():
+            counted = [track for track in annotated if track.category_id == category_id and not track.is_crowd]
+            certain = [t for t in predicted if t.category_id == category_id and t.score >= score_threshold]
+            if counted or certain:
+                videos[video_id] = metric.eval_sequence(_sequence(counted, certain, video.length or 0))
+    reader.report()
+    combined = {key: metric.combine_sequences(videos) for key, videos in results.items() if videos}
+    table = [{"category_id": key, "name": truth.categories[key], **_means(result)} for key, result in combined.items()]
+    average = metric.combine_classes_class_averaged(combined) if combined else {field: np.zeros(1) for field in FIELDS}
+    return {**_means(average), "per_category": table}
+
+
+def _sequence(ground_truth: Sequence[Track], predictions: Sequence[Track], num_frames: int) -> dict[str, Any]:
+    """One video and category in the form that TrackEval's metrics read."""
+    frames = [_frame(ground_truth, predictions, frame) for frame in range(num_frames)]
+    return {
+        "gt_ids": [truth_ids for truth_ids, _, _ in frames],
+        "tracker_ids": [track_ids for _, track_ids, _ in frames],
+        "similarity_scores": [ious for _, _, ious in frames],
+        "num_gt_dets": sum(len(truth_ids) for truth_ids, _, _ in frames),
+        "num_tracker_dets": sum(len(track_ids) for _, track_ids, _ in frames),
+        "num_gt_ids": len(ground_truth),
+        "num_tracker_ids": len(predictions),
+    }
+
+
+def _frame(
+    ground_truth: Sequence[Track], predictions: Sequence[Track], frame: int
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Which tracks have pixels in a frame, (G,) and (D,), and their IoUs (G, D)."""
+    truth_ids, track_ids = _present(ground_truth, frame), _present(predictions, frame)
+    if not len(truth_ids) or not len(track_ids):
+        return truth_ids, track_ids, np.zeros((len(truth_ids), len(track_ids)))
+    masks = [ground_truth[i].rles[frame] for i in truth_ids]
+    others = [predictions[i].rles[frame] for i in track_ids]
+    # pycocotools marks masks of different sizes with -1.
+    ious = np.maximum(coco_mask.iou(masks, others, [0] * len(others)), 0.0)
+    return truth_ids, track_ids, ious
+
+
+def _present(tracks: Sequence[Track], frame: int) -> IntArray:
+    ids = [i for i, track in enumerate(tracks) if frame < len(track.areas) and track.areas[frame] > 0]
+    return np.array(ids, dtype=np.int64)
+
+
+def _means(result: dict[str, Any]) -> dict[str, float]:
+    return {field: float(np.mean(result[field])) for field in FIELDS}
