@@ -362,7 +362,7 @@ def prepare_target_masks(masks: Tensor, target_size_hw: tuple[int, int]) -> Tens
         (N, T, h', w') float32 in [0, 1], not thresholded again.
     """
     # In chunks, because full-size masks take four times the memory in float32 that they take as bool or uint8.
-    return torch.cat([resize_masks(chunk, target_size_hw) for chunk in masks.split(8)])
+    return torch.cat([resize_masks(chunk, target_size_hw) for chunk in torch.split(masks, 8)])
 
 
 def resize_masks(masks: Tensor, size_hw: Sequence[int]) -> Tensor:

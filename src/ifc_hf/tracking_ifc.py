@@ -302,7 +302,7 @@ def sigmoid_masks(frame_indices: Sequence[int], mask_logits: Tensor) -> dict[int
     Returns:
         Per frame (N, h*w) in [0, 1].
     """
-    return {frame: mask_logits[:, position].sigmoid().flatten(1) for position, frame in enumerate(frame_indices)}
+    return {int(frame): mask_logits[:, position].sigmoid().flatten(1) for position, frame in enumerate(frame_indices)}
 
 
 def soft_iou(masks: Mapping[int, Tensor], other_masks: Mapping[int, Tensor]) -> Tensor:
