@@ -1,0 +1,136 @@
+"""Random changes of training frames and their masks: crop, scale, flip, colour, rotation.
+
+Letters: N instances, (H, W) size of one frame in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+BoolArray = NDArray[np.bool_]
+
+# Upper bound of the longer side in training and test alike.
+MAX_LONGER_SIDE = 1333
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is drawn at random for the frames of a clip.
+
+    The geometry (crop, scale, flip) is one decision for all frames of a video clip, and one per copy in a pseudo clip;
+    colour and rotation are decided per frame.
+
+    Attributes:
+        shorter_sides: The shorter side of the frame becomes one of these, in pixels.
+        flip_probability: Probability of a horizontal flip.
+        crop_range: Smallest and largest side of the random crop in pixels; None: no crop.
+        color_range: Range of the brightness, contrast and saturation factors; None: colours stay.
+        rotation_degrees: The frame is turned by up to this angle, either way; what comes in at the corners is black.
+    """
+
+    shorter_sides: Sequence[int]
+    flip_probability: float = 0.5
+    crop_range: tuple[int, int] | None = None
+    color_range: tuple[float, float] | None = None
+    rotation_degrees: float = 0.0
+
+    def draw_geometry(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Geometry:
+        """Decide crop, scale and flip for frames of one size."""
+        height, width = crop_hw = size_hw
+        if self.crop_range is not None:
+            smallest, largest = self.crop_range
+            crop_hw = (
+                int(rng.integers(min(height, smallest), min(height, largest) + 1)),
+                int(rng.integers(min(width, smallest), min(width, largest) + 1)),
+            )
+        top = int(rng.integers(height - crop_hw[0] + 1))
+        left = int(rng.integers(width - crop_hw[1] + 1))
+        return Geometry(
+            crop_xyxy=(left, top, left + crop_hw[1], top + crop_hw[0]),
+            size_hw=resized_size_hw(crop_hw, int(rng.choice(self.shorter_sides))),
+            flip=bool(rng.random() < self.flip_probability),
+        )
+
+    def draw_appearance(self, rng: np.random.Generator) -> Appearance:
+        """Decide colour and rotation of one frame."""
+        low, high = self.color_range or (1.0, 1.0)
+        brightness, contrast, saturation = rng.uniform(low, high, 3).tolist()
+        angle = float(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
+        return Appearance(brightness, contrast, saturation, angle)
+
+
+# YouTube-VIS clips and COCO pseudo clips as the authors trained on them.
+VIDEO_AUGMENTATION = Augmentation(shorter_sides=(360, 480))
+IMAGE_AUGMENTATION = Augmentation(shorter_sides=tuple(range(480, 801, 32)), crop_range=(384, 600))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Crop, scale and flip that have been decided.
+
+    Attributes:
+        crop_xyxy: Part of the frame that is kept, in pixels.
+        size_hw: Size of that part after scaling.
+        flip: Whether left and right are swapped.
+    """
+
+    crop_xyxy: tuple[int, int, int, int]
+    size_hw: tuple[int, int]
+    flip: bool
+
+    def apply(self, frame: Image.Image, masks: BoolArray) -> tuple[Image.Image, BoolArray]:
+        """Change a frame and its masks (N, H, W) alike; masks are scaled by nearest neighbour."""
+        height, width = self.size_hw
+        left, top, right, bottom = self.crop_xyxy
+        frame = frame.crop(self.crop_xyxy).resize((width, height), Image.Resampling.BILINEAR)
+        scaled = np.zeros((len(masks), height, width), dtype=bool)
+        for index, mask in enumerate(masks[:, top:bottom, left:right]):
+            # Through uint8: Pillow's 1-bit images are slower.
+            picture = Image.fromarray(mask.astype(np.uint8))
+            scaled[index] = np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
+        if self.flip:
+            frame = frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            scaled = scaled[:, :, ::-1]
+        return frame, scaled
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Colour factors (1 = unchanged) and an angle in degrees, counter-clockwise, that have been decided."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    angle: float
+
+    def apply(self, frame: Image.Image, masks: BoolArray) -> tuple[Image.Image, BoolArray]:
+        """Change a frame and turn its masks (N, H, W) with it."""
+        enhancers = (
+            (ImageEnhance.Brightness, self.brightness),
+            (ImageEnhance.Contrast, self.contrast),
+            (ImageEnhance.Color, self.saturation),
+        )
+        for enhancer, factor in enhancers:
+            if factor != 1.0:
+                frame = enhancer(frame).enhance(factor)
+        if self.angle:
+            frame = frame.rotate(self.angle, Image.Resampling.BILINEAR)
+            turned = [Image.fromarray(mask.astype(np.uint8)).rotate(self.angle) for mask in masks]
+            masks = np.stack([np.asarray(mask, dtype=bool) for mask in turned]) if turned else masks
+        return frame, masks
+
+
+def resized_size_hw(
+    size_hw: tuple[int, int], shorter_side: int, longer_side: int = MAX_LONGER_SIDE
+) -> tuple[int, int]:
+    """Size at which the shorter side is as asked, unless the longer one would exceed its bound; rounded half up."""
+    scale = shorter_side / min(size_hw)
+    if max(size_hw) * scale > longer_side:
+        scale = longer_side / max(size_hw)
+    height, width = size_hw
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))

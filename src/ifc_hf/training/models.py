@@ -1,0 +1,79 @@
+"""Models to begin a training with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import AutoBackbone
+
+from ..configuration_ifc import IfcConfig
+from ..modeling_ifc import IfcForVideoInstanceSegmentation
+
+
+def build_model(
+    checkpoint: str | None,
+    id2label: Mapping[int, str],
+    backbone_weights: str | None = None,
+    **config: Any,
+) -> IfcForVideoInstanceSegmentation:
+    """Makes a model for the classes of a data set.
+
+    Args:
+        checkpoint: Folder or Hub id of an IFC model to go on from; the last layer of its class head is made new if it
+            has another number of classes. None: a new model.
+        id2label: Name of every class.
+        backbone_weights: ImageNet weights for the backbone, see `load_backbone_weights`.
+        **config: Fields of `IfcConfig`. With a checkpoint they replace its own.
+
+    Returns:
+        The model, its frozen part frozen.
+    """
+    labels = {"id2label": dict(id2label), "label2id": {name: label for label, name in id2label.items()}}
+    if checkpoint is None:
+        model = IfcForVideoInstanceSegmentation(IfcConfig(**labels, **config))
+    else:
+        model = IfcForVideoInstanceSegmentation.from_pretrained(
+            checkpoint, **labels, **config, ignore_mismatched_sizes=True
+        )
+    if backbone_weights is not None:
+        load_backbone_weights(model, backbone_weights)
+    return model
+
+
+def load_backbone_weights(model: IfcForVideoInstanceSegmentation, source: str) -> None:
+    """Replaces the weights of the model's backbone.
+
+    Args:
+        model: Changed in place.
+        source: A torchvision `.pth` or detectron2 `.pkl`, or a folder or Hub id that `AutoBackbone` can load.
+
+    Raises:
+        ValueError: If the weights are those of another network.
+    """
+    backbone = model.model.backbone
+    if Path(source).is_file():
+        from ..conversion import load_backbone_weights as read_backbone_weights
+
+        tensors = read_backbone_weights(source)
+    else:
+        tensors = _pretrained_backbone(source, model.config)
+    expected = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
+    # A batch norm that trains counts its batches; ours is four constants.
+    given = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
+    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"{source} doesn't fit the backbone: {len(wrong)} tensors differ, first {name}: expected "
+            f"{expected.get(name, 'none')}, got {given.get(name, 'none')}."
+        )
+    backbone.load_state_dict({name: tensors[name] for name in given})
+
+
+def _pretrained_backbone(source: str, config: IfcConfig) -> dict[str, Tensor]:
+    try:
+        backbone = AutoBackbone.from_pretrained(source, out_features=config.backbone_config.out_features)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{source} can't be loaded as a backbone: {' '.join(str(error).split())}") from error
+    return backbone.state_dict()

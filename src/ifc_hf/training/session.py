@@ -1,0 +1,158 @@
+"""A whole training run made of a recipe: data, model, arguments, trainer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import datasets
+
+from ..data.augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation
+from ..data.clips import ClipDataset, ImageClipDataset, MixedClipDataset, VideoClipDataset
+from ..data.coco import load_coco
+from ..data.labels import has_annotations, id2label, map_labels
+from ..data.ytvis import load_ytvis
+from ..image_processing_ifc import IfcImageProcessor
+from .arguments import IfcTrainingArguments
+from .models import build_model
+from .recipe import Recipe
+from .trainer import IfcTrainer
+
+
+def make_trainer(
+    recipe: Recipe,
+    output_dir: str,
+    data_root: str | None = None,
+    coco_root: str | None = None,
+    checkpoint: str | None = None,
+    backbone_weights: str | None = None,
+    labels: str | Mapping[str, str | None] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    cache_dir: str | None = None,
+) -> IfcTrainer:
+    """Prepares a training run: everything that can be wrong with data or settings is found here.
+
+    Args:
+        recipe: What to train on, which model, which schedule.
+        output_dir: Where checkpoints go.
+        data_root: Folder of the videos, see `load_ytvis`.
+        coco_root: Folder of the images, see `load_coco`.
+        checkpoint: IFC model to go on from.
+        backbone_weights: Instead of those of the recipe; not used with a checkpoint.
+        labels: Map from the classes of the data to those wanted, see `map_labels`.
+        overrides: Fields of `IfcTrainingArguments` that replace those of the recipe.
+        cache_dir: Where `datasets` keeps the rows.
+
+    Returns:
+        The trainer, ready to train.
+
+    Raises:
+        ValueError: If the recipe, the data or an override is wrong.
+    """
+    args = make_arguments(recipe, output_dir, overrides or {})
+    # One process parses and caches the annotations, the others read the cache.
+    with args.main_process_first(local=False, desc="reading the data"):
+        train_rows, eval_rows = load_rows(recipe, data_root, coco_root, labels, cache_dir)
+    if backbone_weights is None and checkpoint is None:
+        backbone_weights = recipe.model.get("backbone_weights")
+    model = build_model(
+        checkpoint,
+        id2label(train_rows[0][1]),
+        backbone_weights,
+        **({} if checkpoint else recipe.model.get("config", {})),
+    )
+    return IfcTrainer(
+        model=model,
+        args=args,
+        train_dataset=make_clips(recipe, train_rows, args.seed),
+        eval_dataset=eval_rows,
+        processing_class=make_processor(recipe, checkpoint),
+    )
+
+
+def make_arguments(recipe: Recipe, output_dir: str, overrides: Mapping[str, Any]) -> IfcTrainingArguments:
+    """Arguments of a recipe; gradient accumulation makes up for the processes that are missing to its batch size.
+
+    Raises:
+        ValueError: If an override is no field, or the processes don't divide the batch size.
+    """
+    known = {field.name for field in fields(IfcTrainingArguments)}
+    settings = {**recipe.training, **overrides}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ValueError(f"{unknown} are no training arguments (see IfcTrainingArguments)")
+    args = IfcTrainingArguments(output_dir=output_dir, **settings)
+    batch_size = recipe.data.get("batch_size")
+    if batch_size is not None and "gradient_accumulation_steps" not in overrides:
+        at_once = args.train_batch_size * args.world_size
+        if batch_size % at_once:
+            raise ValueError(
+                f"The recipe has {batch_size} clips per step, which {args.world_size} processes of "
+                f"{args.train_batch_size} clips can't make up: set per_device_train_batch_size, or "
+                "gradient_accumulation_steps to give the batch size up."
+            )
+        args.gradient_accumulation_steps = batch_size // at_once
+    return args
+
+
+Rows = list[tuple[str, datasets.Dataset]]
+
+
+def load_rows(
+    recipe: Recipe,
+    data_root: str | None,
+    coco_root: str | None,
+    labels: str | Mapping[str, str | None] | None = None,
+    cache_dir: str | None = None,
+) -> tuple[Rows, datasets.Dataset | None]:
+    """Rows to train on, each with "video" or "image", and rows to evaluate on."""
+    data, kind = recipe.data, recipe.data["kind"]
+    expected = {"video": {"video"}, "image": {"image"}, "joint": {"video", "image"}}
+    if kind not in expected:
+        raise ValueError(f"The recipe's kind must be one of {sorted(expected)}, got {kind!r}.")
+    train_rows, eval_rows = [], None
+    if "video" in expected[kind]:
+        if data_root is None:
+            raise ValueError("This recipe needs a folder of videos (--data).")
+        load = {"root": data_root, "version": data.get("version"), "cache_dir": cache_dir}
+        train_rows.append(("video", load_ytvis(split=data["split"], **load)))
+        if data.get("eval_split"):
+            eval_rows = load_ytvis(split=data["eval_split"], **load)
+        if labels is not None:
+            train_rows = [(name, map_labels(rows, labels)) for name, rows in train_rows]
+            eval_rows = None if eval_rows is None else map_labels(eval_rows, labels)
+    if "image" in expected[kind]:
+        if coco_root is None:
+            raise ValueError("This recipe needs a folder of COCO images (--coco).")
+        images = load_coco(coco_root, data["split"] if kind == "image" else data["image_split"], cache_dir=cache_dir)
+        image_labels = labels if kind == "image" else data["image_labels"]
+        if image_labels is not None:
+            wanted = list(id2label(train_rows[0][1]).values()) if train_rows else None
+            images = map_labels(images, image_labels, wanted)
+        train_rows.append(("image", images))
+    for name, rows in [*train_rows, *([("evaluation", eval_rows)] if eval_rows is not None else [])]:
+        if not has_annotations(rows):
+            file = json.loads(rows.info.description)["file"]
+            raise ValueError(f"{file} has no annotations, so it can't be used for training or scoring ({name} data).")
+    return train_rows, eval_rows
+
+
+def make_clips(recipe: Recipe, train_rows: Rows, seed: int) -> ClipDataset:
+    """Training clips of the rows, as the recipe says."""
+    data = recipe.data
+    parts: list[ClipDataset] = []
+    for kind, rows in train_rows:
+        defaults = VIDEO_AUGMENTATION if kind == "video" else IMAGE_AUGMENTATION
+        augmentation = Augmentation(**{**vars(defaults), **data.get(f"{kind}_augmentation", {})})
+        clip_class = VideoClipDataset if kind == "video" else ImageClipDataset
+        parts.append(clip_class(rows, data["num_frames"], augmentation, seed))
+    if len(parts) == 1:
+        return parts[0]
+    return MixedClipDataset(parts, data.get("weights"), data.get("length"), seed)
+
+
+def make_processor(recipe: Recipe, checkpoint: str | None) -> IfcImageProcessor:
+    """The checkpoint's processor, or one with the recipe's settings."""
+    if checkpoint is None:
+        return IfcImageProcessor(**recipe.processor)
+    return IfcImageProcessor.from_pretrained(checkpoint, **recipe.processor)
