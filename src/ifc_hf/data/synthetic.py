@@ -1,4 +1,4 @@
-"""A small generated data set in YouTube-VIS (and COCO) format: moving shapes with exact masks, for tests and first steps."""
+"""A small generated data set in YouTube-VIS and COCO format: moving shapes with exact masks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def write_synthetic_ytvis(
         )
     root = Path(root)
     for split_index, (split, count) in enumerate({"train": num_videos, "valid": num_valid_videos}.items()):
-        videos, annotations = [], []
+        videos: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for video_index in range(count):
             rng = np.random.default_rng([seed, split_index, video_index])
             frames, masks, labels = render_video(rng, num_frames, size_hw, max_instances)

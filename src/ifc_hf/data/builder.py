@@ -1,0 +1,160 @@
+"""The `datasets` builder behind `load_ytvis` and `load_coco`: an annotation file, parsed once, as an Arrow file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.compute as pc
+
+from .frames import missing_files, missing_frames, wrong_sizes
+from .layout import SplitLocation
+from .parse import ParsedSplit
+from .problems import DataSetError, Problem
+
+logger = logging.getLogger(__name__)
+# Part of the cache key: to be raised when rows of the same file come out differently.
+ROW_FORMAT = 1
+
+SEGMENTATION = {"size": datasets.List(datasets.Value("int32")), "counts": datasets.Value("string")}
+BOX = datasets.List(datasets.Value("float64"))
+
+
+class AnnotationBuilder(datasets.GeneratorBasedBuilder):
+    """Rows of one split of one annotation file.
+
+    Args:
+        parse: Reads the annotation file.
+        make_row: Turns a video of the `ParsedSplit` into a row.
+        make_features: Features of the rows, given the names of the classes.
+        location: The split.
+        invalid_annotations: "raise", or "drop" tracks that can't be used.
+        noun: What messages call a video.
+        **kwargs: Of the `datasets` builder.
+    """
+
+    def __init__(
+        self,
+        parse: Callable[[], ParsedSplit],
+        make_row: Callable[[dict[str, Any], Path], dict[str, Any]],
+        make_features: Callable[[list[str]], datasets.Features],
+        location: SplitLocation,
+        invalid_annotations: str,
+        noun: str,
+        **kwargs: Any,
+    ) -> None:
+        self.parse = parse
+        self.make_row = make_row
+        self.make_features = make_features
+        self.location = location
+        self.invalid_annotations = invalid_annotations
+        self.noun = noun
+        super().__init__(**kwargs)
+
+    def _info(self) -> datasets.DatasetInfo:
+        # The names of the classes are in the JSON: a cached data set brings its features along, a new one gets them
+        # when the file is read.
+        return datasets.DatasetInfo()
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        parsed = self.parse()
+        videos = [video for video in parsed.videos if self.location.holds(video["video_id"], video["length"])]
+        problems = self._check(parsed, videos)
+        if problems:
+            raise DataSetError(problems)
+        self.info.features = self.make_features(parsed.label_names)
+        # The description is the one free field that travels with a data set.
+        self.info.description = json.dumps({
+            "file": parsed.file, "category_ids": parsed.category_ids, "has_annotations": parsed.has_annotations,
+        })  # fmt: skip
+        return [datasets.SplitGenerator(name=datasets.Split.TRAIN, gen_kwargs={"videos": videos})]
+
+    def _generate_examples(self, videos: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index, video in enumerate(videos):
+            yield index, self.make_row(video, self.location.image_folder)
+
+    def _check(self, parsed: ParsedSplit, videos: list[dict[str, Any]]) -> list[Problem]:
+        """Everything that keeps the split from being used; of the frames' sizes, only the first of every video."""
+        problems = [problem for problem in parsed.problems if problem.fatal]
+        dropped = [problem for problem in problems if problem.annotation_id is not None]
+        if self.invalid_annotations == "drop" and dropped:
+            tracks = {problem.annotation_id for problem in dropped}
+            logger.warning("%s: %d annotations dropped, first: %s", parsed.file, len(tracks), dropped[0])
+            problems = [problem for problem in problems if problem.annotation_id is None]
+        if not videos and not problems:
+            message = f"split {self.location.subset or ''} has no {self.noun}"
+            problems.append(Problem(f"no {self.noun}", message, parsed.file))
+        folder = self.location.image_folder
+        problems += missing_frames(videos, folder, parsed.file, self.noun)
+        return problems + wrong_sizes(videos, folder, parsed.file, every_frame=False, noun=self.noun)
+
+
+def build(
+    parse: Callable[[], ParsedSplit],
+    make_row: Callable[[dict[str, Any], Path], dict[str, Any]],
+    make_features: Callable[[list[str]], datasets.Features],
+    location: SplitLocation,
+    source_hash: str,
+    invalid_annotations: str,
+    noun: str,
+    cache_dir: str | os.PathLike[str] | None,
+) -> datasets.Dataset:
+    """Return the split, from the cache if the file, the folder and the options are those of an earlier call.
+
+    Args:
+        parse: See `AnnotationBuilder`, as the other arguments that are not listed.
+        make_row: See there.
+        make_features: See there.
+        location: The split.
+        source_hash: Hash of the annotations' content.
+        invalid_annotations: "raise" or "drop".
+        noun: What messages call a video.
+        cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
+
+    Raises:
+        ValueError: If `invalid_annotations` is neither.
+        DataSetError: With all problems.
+    """
+    if invalid_annotations not in ("raise", "drop"):
+        raise ValueError(f'invalid_annotations: expected "raise" or "drop", got {invalid_annotations!r}')
+    image_folder = str(location.image_folder.resolve())
+    key = json.dumps([ROW_FORMAT, noun, source_hash, image_folder, location.subset, invalid_annotations])
+    builder = AnnotationBuilder(
+        parse, make_row, make_features, location, invalid_annotations, noun,
+        cache_dir=None if cache_dir is None else str(cache_dir),
+        dataset_name=f"ifc_{noun}s", hash=hashlib.sha256(key.encode()).hexdigest(),
+    )  # fmt: skip
+    is_cached = os.path.exists(builder.cache_dir)
+    builder.download_and_prepare()
+    dataset = builder.as_dataset(split=datasets.Split.TRAIN)
+    if is_cached:  # frames may have gone since; a new split has just been checked
+        check_frames_exist(dataset, str(location.annotation_file or location.image_folder), noun)
+    return dataset
+
+
+def check_frames_exist(dataset: datasets.Dataset, file: str, noun: str) -> None:
+    """Look for all frames of a data set without reading its rows.
+
+    Raises:
+        DataSetError: With the number of missing frames, the first of them, and its video.
+    """
+    column = "frames" if "frames" in dataset.features else "image"
+    table = dataset.data.table
+    frames = table[column].combine_chunks()
+    if column == "frames":
+        parents, frames = pc.list_parent_indices(frames).to_pylist(), pc.list_flatten(frames)
+    else:
+        parents = list(range(len(frames)))
+    paths = pc.struct_field(frames, "path").to_pylist()
+    missing = set(missing_files(path for path in paths if path is not None))
+    if missing:
+        index = next(i for i, path in enumerate(paths) if path in missing)
+        video_id = table[f"{noun}_id"][parents[index]].as_py()
+        message = f"{len(missing)} of {len(paths)} frames are missing, first {paths[index]}"
+        raise DataSetError([Problem("missing frame", message, file, f"{noun} {video_id}")])

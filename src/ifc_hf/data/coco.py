@@ -1,0 +1,93 @@
+"""`load_coco`: COCO's instances, one row an image, for the image stage and joint training."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from .builder import BOX, SEGMENTATION, build
+from .files import content_hash, read_json
+from .layout import locate_coco
+from .parse import ParsedSplit, coco_as_ytvis, parse_ytvis
+from .ytvis import as_stream
+
+
+def load_coco(
+    root: str | os.PathLike[str],
+    split: str = "train2017",
+    streaming: bool = False,
+    num_shards: int = 64,
+    invalid_annotations: str = "raise",
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """Load a split of COCO (or of another data set in its format and layout).
+
+    A row: `image_id`, `width`, `height`, `image` (`{"path", "bytes"}`, not decoded), `objects`: a list of `id`,
+    `category` (label index), `category_id`, `iscrowd`, `segmentation` (compressed RLE; polygons are converted), `bbox`
+    (xywh, pixels), `area` (pixels).
+
+    Args:
+        root: The `coco` folder, or the folder that holds it.
+        split: "train2017" or "val2017": `annotations/instances_<split>.json` and the folder `<split>`.
+        streaming: Return an `IterableDataset`.
+        num_shards: Number of shards of that.
+        invalid_annotations: "raise", or "drop" the objects that can't be used, with a warning.
+        cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
+
+    Returns:
+        The rows, in the order of the JSON.
+
+    Raises:
+        DataSetError: (a ValueError) Naming file, image and annotation.
+    """
+    location = locate_coco(root, split)
+    assert location.annotation_file is not None
+    source_hash = content_hash(location.annotation_file)
+    parse = partial(read_coco, location.annotation_file)
+    dataset = build(parse, make_row, make_features, location, source_hash, invalid_annotations, "image", cache_dir)
+    return as_stream(dataset, num_shards) if streaming else dataset
+
+
+def read_coco(annotation_file: Path) -> ParsedSplit:
+    """Read and parse a COCO file."""
+    file = str(annotation_file)
+    return parse_ytvis(coco_as_ytvis(read_json(annotation_file), file), file, noun="image")
+
+
+def make_row(image: dict[str, Any], image_folder: Path) -> dict[str, Any]:
+    """An image of a `ParsedSplit` as a row."""
+    objects = []
+    for track in image["objects"]:
+        head = {name: track[name] for name in ("id", "category", "category_id", "iscrowd")}
+        mask, box_xywh, area = track["segmentations"][0], track["bboxes"][0], track["areas"][0]
+        objects.append({**head, "segmentation": mask, "bbox": box_xywh, "area": area})
+    return {
+        "image_id": image["video_id"],
+        "width": image["width"],
+        "height": image["height"],
+        "image": {"path": os.path.join(image_folder, image["file_names"][0]), "bytes": None},
+        "objects": objects,
+    }
+
+
+def make_features(label_names: list[str]) -> datasets.Features:
+    """Features of the rows."""
+    return datasets.Features({
+        "image_id": datasets.Value("int64"),
+        "width": datasets.Value("int32"),
+        "height": datasets.Value("int32"),
+        "image": datasets.Image(decode=False),
+        "objects": datasets.List({
+            "id": datasets.Value("int64"),
+            "category": datasets.ClassLabel(names=label_names),
+            "category_id": datasets.Value("int64"),
+            "iscrowd": datasets.Value("int8"),
+            "segmentation": SEGMENTATION,
+            "bbox": BOX,
+            "area": datasets.Value("float64"),
+        }),
+    })  # fmt: skip

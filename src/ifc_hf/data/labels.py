@@ -1,0 +1,112 @@
+"""Classes of a loaded data set: names, ids in the JSON, and maps from one set's classes to another's."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import datasets
+
+from .files import read_json
+
+Rows: TypeAlias = "datasets.Dataset | datasets.IterableDataset"
+
+
+def id2label(dataset: Rows) -> dict[int, str]:
+    """Class name of every label index, as a model's config wants it."""
+    return dict(enumerate(_category_feature(dataset.features).names))
+
+
+def category_ids(dataset: Rows) -> list[int]:
+    """Category id in the annotation file of every label index: what a results file has to speak in."""
+    return list(_description(dataset)["category_ids"])
+
+
+def has_annotations(dataset: Rows) -> bool:
+    """Whether the split's file has annotations; the official valid.json and test.json have none."""
+    return bool(_description(dataset)["has_annotations"])
+
+
+def read_label_map(mapping: Mapping[str, str | None] | str | os.PathLike[str]) -> dict[str, str | None]:
+    """Read a map of class names.
+
+    Args:
+        mapping: `{"name in the data": "name wanted"}`, or a JSON file with it; null leaves a class's objects out.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    content = dict(mapping) if isinstance(mapping, Mapping) else read_json(Path(mapping))
+    is_map = isinstance(content, dict) and all(value is None or isinstance(value, str) for value in content.values())
+    if not is_map or not any(content.values()):
+        raise ValueError(f'expected a map of class names {{"name": "name wanted" or null}}, got {str(content)[:200]}')
+    return content
+
+
+def map_labels(
+    dataset: Rows, mapping: Mapping[str, str | None] | str | os.PathLike[str], label_names: list[str] | None = None
+) -> Rows:
+    """Give objects the classes of another data set.
+
+    Args:
+        dataset: Rows of `load_ytvis` or `load_coco`.
+        mapping: See `read_label_map`. Classes that it doesn't name are left out, as are those mapped to null; several
+            classes may become one.
+        label_names: The classes wanted, in the order of their label indices (for instance those of the model); by
+            default the new names in the order of the mapping.
+
+    Returns:
+        The rows with the objects that are left; rows without any stay. Category ids are 1 + label index from now on.
+
+    Raises:
+        ValueError: If the mapping names a class that the data, or `label_names`, doesn't have.
+
+    Example:
+        >>> animals = map_labels(dataset, {"giant_panda": "bear", "bear": "bear"})  # doctest: +SKIP
+    """
+    new_name_of = read_label_map(mapping)
+    old_names = _category_feature(dataset.features).names
+    wanted = label_names or list(dict.fromkeys(name for name in new_name_of.values() if name is not None))
+    unknown = sorted(set(new_name_of) - set(old_names))
+    if unknown:
+        raise ValueError(f"label map: the data has no class {unknown}; it has {old_names}")
+    unwanted = sorted({name for name in new_name_of.values() if name is not None} - set(wanted))
+    if unwanted:
+        raise ValueError(f"label map: {unwanted} is not among the classes wanted: {wanted}")
+    index_of = {name: index for index, name in enumerate(wanted)}
+    new_label = {
+        old: index_of[new] for old, name in enumerate(old_names) if (new := new_name_of.get(name)) is not None
+    }
+    features = datasets.Features(dataset.features)
+    features["objects"] = datasets.List({**features["objects"].feature, "category": datasets.ClassLabel(names=wanted)})
+    description = {**_description(dataset), "category_ids": list(range(1, len(wanted) + 1))}
+    options = {} if isinstance(dataset, datasets.IterableDataset) else {"desc": "Mapping classes"}
+    mapped = dataset.map(_relabel, fn_kwargs={"new_label": new_label}, features=features, **options)
+    mapped.info.description = json.dumps(description)
+    return mapped
+
+
+def _relabel(row: dict[str, Any], new_label: dict[int, int]) -> dict[str, Any]:
+    kept = [
+        {**item, "category": new_label[item["category"]], "category_id": new_label[item["category"]] + 1}
+        for item in row["objects"]
+        if item["category"] in new_label
+    ]
+    return {"objects": kept}
+
+
+def _category_feature(features: datasets.Features) -> datasets.ClassLabel:
+    return features["objects"].feature["category"]
+
+
+def _description(dataset: Rows) -> dict[str, Any]:
+    """Raises a ValueError if the rows don't come from our readers."""
+    try:
+        content = json.loads(dataset.info.description)
+        return {"category_ids": content["category_ids"], "has_annotations": content["has_annotations"], **content}
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError("expected rows of load_ytvis or load_coco: the data set doesn't state its category ids "
+                         "(dataset.info.description)") from error  # fmt: skip

@@ -1,0 +1,103 @@
+"""One annotation of a YouTube-VIS file: an object with its mask, box and area on every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from .problems import Problem
+from .segmentation import (
+    SegmentationError,
+    area_of_rle,
+    box_is_off,
+    box_of_rle,
+    check_box_xywh,
+    compress_segmentation,
+)
+
+
+def read_track(
+    annotation: Mapping[str, Any], video: Mapping[str, Any], labels: Mapping[int, int], file: str, where: str
+) -> tuple[dict[str, Any] | None, list[Problem]]:
+    """Read and check one track.
+
+    Args:
+        annotation: `id, category_id, iscrowd, segmentations` and, optionally, `bboxes` (xywh) and `areas`: those are
+            computed from the masks where the file has none.
+        video: Row of its video: `width, height, length`.
+        labels: Label index of every category id.
+        file: The file's name, for messages.
+        where: The video, for messages.
+
+    Returns:
+        The track (`id, category, category_id, iscrowd, segmentations, bboxes, areas`; None on the frames where the
+        object is absent) and its problems. The track is None if one of them is fatal.
+    """
+    problems: list[Problem] = []
+
+    def report(kind: str, message: str, frame: int | None = None, fatal: bool = True) -> None:
+        problems.append(Problem(kind, message, file, where, annotation["id"], frame, fatal))
+
+    category_id, is_crowd = annotation.get("category_id"), annotation.get("iscrowd", 0)
+    if not is_id(category_id) or category_id not in labels:
+        report("unknown category", f"category_id is {category_id!r}, the categories have {_shorten(labels)}")
+    if is_crowd not in (0, 1):
+        report("bad annotation", f"iscrowd: expected 0 or 1, got {is_crowd!r}")
+    columns: dict[str, list[Any]] = {}
+    for name in ("segmentations", "bboxes", "areas"):
+        values = annotation.get(name, [...] * video["length"] if name != "segmentations" else None)
+        if not isinstance(values, list):
+            report("None in the wrong place" if values is None else "bad annotation", f"{name}: expected a list with "
+                   f"one entry per frame, got {type(values).__name__}")  # fmt: skip
+        elif len(values) != video["length"]:
+            report("wrong length", f"{name} has {len(values)} entries, {where} has {video['length']} frames")
+        columns[name] = values
+    if problems:
+        return None, problems
+    track: dict[str, list[Any]] = {"segmentations": [], "bboxes": [], "areas": []}
+    for frame, (segmentation, box, area) in enumerate(zip(*columns.values(), strict=True)):
+        try:
+            rle, box_xywh, area = _read_frame(segmentation, box, area, video["height"], video["width"])
+        except SegmentationError as error:
+            report(error.kind, str(error), frame)
+            continue
+        if rle is not None and area_of_rle(rle) == 0:
+            report("empty mask", "the mask has no pixel", frame, fatal=False)
+        elif rle is not None and box_xywh is not None and box_is_off(box_xywh, rle):
+            report("box off", f"box {box_xywh} (xywh), but the mask spans {box_of_rle(rle)}", frame, fatal=False)
+        for name, value in zip(track, (rle, box_xywh, area), strict=True):
+            track[name].append(value)
+    if not any(problem.fatal for problem in problems) and not any(track["segmentations"]):
+        report("empty track", f"track with no mask: all of its {video['length']} segmentations are None")
+    if any(problem.fatal for problem in problems):
+        return None, problems
+    head = {"id": annotation["id"], "category_id": category_id, "iscrowd": is_crowd}
+    return {**head, "category": labels[annotation["category_id"]], **track}, problems
+
+
+def _read_frame(
+    segmentation: Any, box_xywh: Any, area: Any, height: int, width: int
+) -> tuple[dict[str, Any] | None, list[float] | None, float | None]:
+    """Mask, box xywh and area of one frame; `...` stands for a box or area that the file doesn't have."""
+    if segmentation is None:
+        if box_xywh not in (None, ...):
+            message = f"the segmentation is None, but the box is {box_xywh!r}: expected both or neither"
+            raise SegmentationError("None in the wrong place", message)
+        return None, None, None
+    if box_xywh is None:
+        message = "the box is None, but there is a segmentation: expected both or neither"
+        raise SegmentationError("None in the wrong place", message)
+    rle = compress_segmentation(segmentation, height, width)
+    box_xywh = box_of_rle(rle) if box_xywh is ... else check_box_xywh(box_xywh)
+    is_number = isinstance(area, int | float) and not isinstance(area, bool)
+    return rle, box_xywh, float(area) if is_number and area >= 0 else area_of_rle(rle)
+
+
+def _shorten(labels: Mapping[int, int]) -> str:
+    ids = list(labels)
+    return f"ids {ids}" if len(ids) <= 6 else f"{len(ids)} ids from {min(ids)} to {max(ids)}"
+
+
+def is_id(value: Any) -> TypeGuard[int]:
+    """Whether a value is an integer; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
