@@ -7,6 +7,7 @@ import datasets
 import evaluate
 
 from .settings import EvaluationSettings
+from .ytvis_format import read_integer
 from .ytvis_map import YtvisAccumulator
 
 DESCRIPTION = "Average precision and recall of instance tracks in videos, as YouTube-VIS measures them."
@@ -21,7 +22,8 @@ INPUTS = """
 One row for every video, on both sides; `video_id` pairs them.
 
 predictions: dicts of `video_id` and `tracks`, a list of dicts of `category_id`, `score` and `segmentations`.
-references: dicts of `video_id` and `tracks`, a list of dicts of `id`, `category_id`, `iscrowd` and `segmentations`.
+references: dicts of `video_id` and `tracks`, a list of dicts of `id`, `category_id` and `segmentations`, and
+    optionally `iscrowd` and `areas` (pixels or None for every frame; by default those of the masks).
 `segmentations` holds compressed RLE (`size`, `counts`) or None for every frame.
 
 `compute` also takes `categories` (names by id, or a list of dicts with `id` and `name`; by default the ids of the
@@ -30,6 +32,8 @@ references), and `iou_thresholds`, `recall_thresholds`, `max_detections`, `area_
 """
 
 RLE_FEATURE = {"size": datasets.List(datasets.Value("int32")), "counts": datasets.Value("string")}
+# `evaluate` takes no None inside a list of dicts.
+ABSENT = {"size": [], "counts": ""}
 
 
 class YtvisMap(evaluate.Metric):
@@ -49,7 +53,8 @@ class YtvisMap(evaluate.Metric):
         masks = datasets.List(RLE_FEATURE)
         category = {"category_id": datasets.Value("int64"), "segmentations": masks}
         prediction = {**category, "score": datasets.Value("float64")}
-        reference = {**category, "id": datasets.Value("int64"), "iscrowd": datasets.Value("int8")}
+        areas = datasets.List(datasets.Value("float64"))
+        reference = {**category, "id": datasets.Value("int64"), "iscrowd": datasets.Value("int8"), "areas": areas}
         return evaluate.MetricInfo(
             description=DESCRIPTION,
             citation=CITATION,
@@ -60,6 +65,19 @@ class YtvisMap(evaluate.Metric):
                     "references": {"video_id": datasets.Value("int64"), "tracks": datasets.List(reference)},
                 }
             ),
+        )
+
+    def add(self, *, prediction: Mapping[str, Any], reference: Mapping[str, Any], **kwargs: Any) -> None:
+        """Add one video; other keys than those of the features are left out."""
+        super().add(prediction=_to_row(prediction), reference=_to_row(reference, is_reference=True), **kwargs)
+
+    def add_batch(
+        self, *, predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], **kwargs: Any
+    ) -> None:
+        """Add some videos; other keys than those of the features are left out."""
+        rows = [_to_row(row) for row in predictions]
+        super().add_batch(
+            predictions=rows, references=[_to_row(row, is_reference=True) for row in references], **kwargs
         )
 
     def _compute(
@@ -82,13 +100,36 @@ class YtvisMap(evaluate.Metric):
             video_id = annotated["video_id"]
             if predicted["video_id"] != video_id:
                 raise ValueError(f"a prediction of video {predicted['video_id']} came with the reference {video_id}")
-            accumulator.update(video_id, _tracks(annotated), _tracks(predicted))
+            accumulator.update(video_id, _from_row(annotated), _from_row(predicted))
         return accumulator.compute()
 
 
-def _tracks(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row's tracks; a table stores an absent mask as a mask without size."""
-    return [
-        {**track, "segmentations": [mask if mask and mask["size"] else None for mask in track["segmentations"]]}
-        for track in row["tracks"]
-    ]
+def _to_row(video: Mapping[str, Any], is_reference: bool = False) -> dict[str, Any]:
+    """A video as the table stores it."""
+    tracks = []
+    for position, track in enumerate(video["tracks"]):
+        place = f"video {video['video_id']}, tracks[{position}]"
+        row = {"category_id": read_integer(track, "category_id", place)}
+        if not isinstance(track.get("segmentations"), list):
+            raise ValueError(f"{place}: segmentations: expected a list, got {track.get('segmentations')}")
+        row["segmentations"] = [ABSENT if mask is None else mask for mask in track["segmentations"]]
+        if is_reference:
+            row |= {
+                "id": read_integer(track, "id", place),
+                "iscrowd": track.get("iscrowd", 0),
+                "areas": track.get("areas"),
+            }
+        else:
+            row["score"] = track.get("score")
+        tracks.append(row)
+    return {"video_id": read_integer(video, "video_id", "row"), "tracks": tracks}
+
+
+def _from_row(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row's tracks as `YtvisAccumulator.update` reads them."""
+    tracks = []
+    for stored in row["tracks"]:
+        track = {key: value for key, value in stored.items() if value is not None}
+        track["segmentations"] = [mask if mask["size"] else None for mask in stored["segmentations"]]
+        tracks.append(track)
+    return tracks
