@@ -14,17 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", help="folder of COCO")
     parser.add_argument("--output", required=True, help="folder for checkpoints and the trained model")
     parser.add_argument("--checkpoint", help="IFC model (folder or Hub id) to go on from")
-    parser.add_argument(
-        "--backbone-weights", help="ImageNet weights: Hub id, folder, torchvision .pth, detectron2 .pkl"
-    )
+    parser.add_argument("--backbone-weights", help="ImageNet weights: Hub id, folder, .pth or .pkl")
     parser.add_argument("--split", help="split to train on, e.g. train_sub")
     parser.add_argument("--eval-split", help="split to score during the training, e.g. val_sub")
-    parser.add_argument(
-        "--labels", help="JSON file that maps the data's class names to those wanted (null: leave out)"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the last whole checkpoint in the output folder"
-    )
+    parser.add_argument("--labels", help="JSON file: the data's class names to those wanted, null to leave out")
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint in --output")
     parser.add_argument("--cache-dir", help="where the parsed annotations are kept")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", type=parse_setting, dest="settings",

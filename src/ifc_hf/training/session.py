@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 import datasets
+from transformers import set_seed
 
 from ..data.augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation
 from ..data.clips import ClipDataset, ImageClipDataset, MixedClipDataset, VideoClipDataset
@@ -55,12 +56,9 @@ def make_trainer(
         train_rows, eval_rows = load_rows(recipe, data_root, coco_root, labels, cache_dir)
     if backbone_weights is None and checkpoint is None:
         backbone_weights = recipe.model.get("backbone_weights")
-    model = build_model(
-        checkpoint,
-        id2label(train_rows[0][1]),
-        backbone_weights,
-        **({} if checkpoint else recipe.model.get("config", {})),
-    )
+    set_seed(args.seed)  # before the new weights are drawn
+    config = {} if checkpoint else recipe.model.get("config", {})
+    model = build_model(checkpoint, id2label(train_rows[0][1]), backbone_weights, **config)
     return IfcTrainer(
         model=model,
         args=args,
