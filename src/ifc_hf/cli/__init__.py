@@ -1,0 +1,1 @@
+"""The console script `ifc-hf`: `main.py`, and one module per command."""
