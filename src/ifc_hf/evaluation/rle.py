@@ -117,7 +117,7 @@ def _decode_strings(strings: Sequence[str | bytes]) -> tuple[IntArray, IntArray]
 
     Source: the mask format of the COCO API.
     """
-    texts = [text.encode("ascii", "replace") if isinstance(text, str) else text for text in strings]
+    texts = [text.encode() if isinstance(text, str) else text for text in strings]
     string_end = np.cumsum([len(text) for text in texts])
     empty = np.flatnonzero(np.diff(string_end, prepend=0) == 0)
     if len(empty):
