@@ -1,0 +1,52 @@
+"""Times `import ifc_hf` beyond `import torch, transformers`: median over fresh processes, as JSON.
+
+Usage: python scripts/benchmark_import.py [--repeats 7] [--output results/benchmark_import.json]
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+PROGRAM = """
+import time
+import torch, transformers
+start = time.perf_counter()
+import ifc_hf
+print(time.perf_counter() - start)
+"""
+
+
+def main() -> None:
+    """Measures, prints and saves."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=7, help="processes to start, after one to warm up")
+    parser.add_argument("--output", type=Path, default=Path("results/benchmark_import.json"))
+    arguments = parser.parse_args()
+
+    seconds = [import_seconds() for _ in range(arguments.repeats + 1)][1:]
+    report = {
+        "import_ifc_hf_median_seconds": round(statistics.median(seconds), 4),
+        "import_ifc_hf_seconds": [round(value, 4) for value in seconds],
+        "python": platform.python_version(),
+        "machine": platform.processor() or platform.machine(),
+        "versions": {name: version(name) for name in ("ifc_hf", "torch", "transformers")},
+    }
+    text = json.dumps(report, indent=2)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(text + "\n")
+    print(text)
+
+
+def import_seconds() -> float:
+    """Seconds that `import ifc_hf` takes in a fresh process."""
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    return float(result.stdout)
+
+
+if __name__ == "__main__":
+    main()
