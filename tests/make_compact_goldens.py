@@ -12,8 +12,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from golden import COMPACT_FOLDER
 from safetensors.numpy import load_file
+
+from golden import COMPACT_FOLDER
 
 # Per case, the endings of the tensor names that are left out; other cases are not part of the compact set.
 LEFT_OUT: dict[str, tuple[str, ...]] = {

@@ -1,6 +1,7 @@
 """The golden reader and the weight recipe."""
 
 import pytest
+
 from golden import all_cases, case_description, golden, golden_json, manifest, reference_state_dict
 
 VARIANTS = ["r50_ytvis", "r101_ytvis", "r50_coco"]

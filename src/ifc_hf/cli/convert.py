@@ -1,0 +1,41 @@
+"""`ifc-hf convert`: checkpoints of the authors' implementation to model folders and back."""
+
+import argparse
+import sys
+
+BACKBONES = ("resnet50", "resnet101")
+DATASETS = ("ytvis_2019", "ytvis_2021", "coco")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("checkpoint", help="the authors' .pth file; with --to-original a model folder or repository")
+    parser.add_argument("output", help="folder to write; with --to-original the .pth file to write")
+    parser.add_argument("--backbone", choices=BACKBONES, help="default: what the tensors show")
+    parser.add_argument("--dataset", choices=DATASETS, help="whose class names; default: by the number of classes")
+    parser.add_argument("--to-original", action="store_true", help="write a file that the authors' code loads")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts.
+
+    Args:
+        args: As declared by `add_arguments`.
+
+    Returns:
+        The exit code: 0, or 1 after one line on the standard error that says why.
+    """
+    from ..conversion import convert_checkpoint, write_original_checkpoint
+    from ..modeling_ifc import IfcForVideoInstanceSegmentation
+
+    try:
+        if args.to_original:
+            model = IfcForVideoInstanceSegmentation.from_pretrained(args.checkpoint)
+            write_original_checkpoint(model, args.output)
+        else:
+            convert_checkpoint(args.checkpoint, args.output, args.backbone, args.dataset)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    print(f"Wrote {args.output}")
+    return 0

@@ -1,0 +1,137 @@
+"""Reads other people's checkpoints as data: nothing in a file is ever executed."""
+
+import pickle
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# The keys under which the formats keep their tensors: detectron2 and the authors' code, Caffe2.
+CONTAINER_KEYS = ("model", "blobs")
+# What the old format of torch.save (before 1.6) begins with: protocol 2, then torch's magic number.
+LEGACY_TORCH_HEADER = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be used; the message says which file, what was expected and what came."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Reads the tensors of a torch (``.pth``) or detectron2 / Caffe2 (``.pkl``) checkpoint.
+
+    The content decides which of the two it is, not the file's name.
+
+    Args:
+        path: The file. Its tensors lie at the top level or under "model" or "blobs".
+
+    Returns:
+        The tensors by name, on the CPU, in the file's order and number format.
+
+    Raises:
+        CheckpointError: If the file is missing, empty, truncated, no checkpoint, or a pickle that wants to run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected a .pth or .pkl checkpoint.")
+    with path.open("rb") as file:
+        header = file.read(len(LEGACY_TORCH_HEADER))
+        file.seek(0)
+        if not header:
+            raise CheckpointError(f"{path}: the file is empty; expected a .pth or .pkl checkpoint.")
+        if header.startswith(b"PK\x03\x04") or header == LEGACY_TORCH_HEADER:
+            content = _load_torch(path)
+        elif header[0] == pickle.PROTO[0]:
+            content = _load_pickle(file, path)
+        else:
+            raise CheckpointError(f"{path}: not a checkpoint; expected a file of torch.save or a pickle.")
+    return _tensors_of(content, path)
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise _refusal(path, forbidden[1] if forbidden else str(error)) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged torch file ({str(error).split('. ')[0]}).") from error
+
+
+def _refusal(path: Path, forbidden: object) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: asks for {forbidden}, which could run code on loading, and was not loaded; only arrays in plain "
+        "containers are read."
+    )
+
+
+def _load_pickle(file: BinaryIO, path: Path) -> Any:
+    try:
+        # Caffe2's files were pickled by Python 2, whose strings hold the bytes of the arrays.
+        return ArrayUnpickler(file, encoding="latin1").load()
+    except ForbiddenGlobalError as error:
+        raise _refusal(path, error) from error
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged pickle ({error}).") from error
+    except Exception as error:  # a damaged pickle can raise anything at all
+        raise CheckpointError(f"{path}: not a checkpoint ({type(error).__name__}: {error}).") from error
+
+
+class ForbiddenGlobalError(Exception):
+    """A pickle named a function or class other than those that rebuild arrays."""
+
+
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    """What Python 3 writes for bytes in pickles of protocol 2; other codecs are refused."""
+    if encoding != "latin1":
+        raise ForbiddenGlobalError(f"_codecs.encode with {encoding!r}")
+    return text.encode("latin1")
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that can build NumPy arrays and plain containers, and nothing else."""
+
+    # NumPy moved these functions between modules; asking an array how it is rebuilt finds them in every version.
+    _rebuild = np.empty(0).__reduce__()[0]
+    _rebuild_from_buffer = np.empty(1).__reduce_ex__(5)[0]
+    _rebuild_scalar = np.float32(0).__reduce__()[0]
+    _allowed = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("numpy.core.multiarray", "_reconstruct"): _rebuild,
+        ("numpy._core.multiarray", "_reconstruct"): _rebuild,
+        ("numpy.core.multiarray", "scalar"): _rebuild_scalar,
+        ("numpy._core.multiarray", "scalar"): _rebuild_scalar,
+        ("numpy.core.numeric", "_frombuffer"): _rebuild_from_buffer,
+        ("numpy._core.numeric", "_frombuffer"): _rebuild_from_buffer,
+        ("collections", "OrderedDict"): OrderedDict,
+        ("_codecs", "encode"): _encode_latin1,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns the named function or class if it is one of the allowed ones."""
+        if (module, name) not in self._allowed:
+            raise ForbiddenGlobalError(f"{module}.{name}")
+        return self._allowed[module, name]
+
+
+def _tensors_of(content: Any, path: Path) -> dict[str, Tensor]:
+    for key in CONTAINER_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{path}: not a checkpoint; expected a dict of tensors, got {type(content).__name__}.")
+    tensors = {}
+    for name, value in content.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            value = torch.from_numpy(value.copy())
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: not a checkpoint; expected tensors by name, got {type(value).__name__} under {name!r}."
+            )
+        tensors[name] = value
+    return tensors

@@ -1,0 +1,214 @@
+"""From the authors' checkpoint file to a model folder, and back."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..configuration_ifc import IfcConfig
+from ..image_processing_ifc import IfcImageProcessor
+from ..modeling_ifc import IfcForVideoInstanceSegmentation
+from .checkpoint_files import CheckpointError, read_checkpoint
+from .class_names import CLASS_NAMES
+from .model_card import model_card
+from .name_map import CLASS_WEIGHTS, Layout, convert_state_dict, name_map, to_original_state_dict
+
+logger = logging.getLogger(__name__)
+
+BACKBONE_DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+
+
+def convert_checkpoint(
+    checkpoint: str | Path, output_dir: str | Path, backbone: str | None = None, dataset: str | None = None
+) -> IfcForVideoInstanceSegmentation:
+    """Writes config, weights, image processor and model card of one of the authors' checkpoints.
+
+    Args:
+        checkpoint: The authors' ``.pth`` file.
+        output_dir: Folder that `from_pretrained` can read afterwards; it must be absent or empty. It appears at once,
+            when all is written.
+        backbone: "resnet50" or "resnet101"; by default the one that the tensors show.
+        dataset: "ytvis_2019", "ytvis_2021" or "coco", which gives the class names; by default what the number of
+            classes suggests.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the file can't be read, or holds another network than the one asked for.
+        FileExistsError: If `output_dir` has content.
+    """
+    output_dir = Path(output_dir)
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise FileExistsError(f"{output_dir}: exists already; expected a new or empty folder.")
+    original = read_checkpoint(checkpoint)
+    try:
+        state_dict = convert_state_dict(original)
+        backbone = backbone or detect_backbone(original)
+        dataset = dataset or detect_dataset(original)
+        config = make_config(original, backbone, dataset)
+        check_shapes(state_dict, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
+    with torch.device("meta"):
+        model = IfcForVideoInstanceSegmentation(config)
+    model.load_state_dict(state_dict, assign=True)
+    model.model.freeze_backbone()
+
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f"{output_dir.name}.", suffix=".part", dir=output_dir.parent))
+    try:
+        model.save_pretrained(part)
+        make_image_processor(backbone, dataset).save_pretrained(part)
+        sha256 = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+        card = model_card(backbone, dataset, Path(checkpoint).name, sha256)
+        (part / "README.md").write_text(card, encoding="utf-8")
+        part.chmod(0o755)  # mkdtemp gives nobody else access
+        os.replace(part, output_dir)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return model.eval()
+
+
+def write_original_checkpoint(model: IfcForVideoInstanceSegmentation, output_file: str | Path) -> None:
+    """Writes a model as the ``.pth`` that the authors' code loads: {"model": state dict}, their names and order.
+
+    Args:
+        model: A model with a ResNet-50 or -101.
+        output_file: Written through a neighbour file, so that it is never half there.
+
+    Raises:
+        CheckpointError: If a tensor of the model has no place in the authors' network.
+    """
+    output_file = Path(output_file)
+    state_dict = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    original = to_original_state_dict(state_dict, model.config.no_object_coefficient)
+    output_file.parent.mkdir(parents=True, exist_ok=True)
+    part = output_file.with_name(output_file.name + ".part")
+    try:
+        torch.save({"model": original}, part)
+        os.replace(part, output_file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def detect_backbone(original: Mapping[str, Tensor]) -> str:
+    """Names the ResNet by its depth.
+
+    Args:
+        original: The authors' state dict.
+
+    Returns:
+        A key of `BACKBONE_DEPTHS`.
+
+    Raises:
+        CheckpointError: If it is neither ResNet-50 nor ResNet-101.
+    """
+    depths = Layout.of_original(original).stage_depths
+    for backbone, expected in BACKBONE_DEPTHS.items():
+        if depths == expected:
+            return backbone
+    raise CheckpointError(f"expected a ResNet with one of the depths {BACKBONE_DEPTHS}, got {depths}.")
+
+
+def detect_dataset(original: Mapping[str, Tensor]) -> str | None:
+    """Guesses the data set by the number of classes; None if no known one has that many.
+
+    YouTube-VIS 2019 and 2021 both have 40, so that the guess between them is logged.
+    """
+    num_labels = len(original[CLASS_WEIGHTS]) - 1
+    fitting = [dataset for dataset, names in CLASS_NAMES.items() if len(names) == num_labels]
+    if len(fitting) > 1:
+        choices = " and ".join(fitting)
+        logger.warning("%d classes fit %s, taking %s; name the data set to settle it", num_labels, choices, fitting[0])
+    return fitting[0] if fitting else None
+
+
+def make_config(original: Mapping[str, Tensor], backbone: str, dataset: str | None) -> IfcConfig:
+    """Reads all sizes off the tensors.
+
+    Args:
+        original: The authors' complete state dict.
+        backbone: "resnet50" or "resnet101".
+        dataset: A key of `CLASS_NAMES`; None leaves the classes without names.
+
+    Returns:
+        The config of our network of the same sizes.
+
+    Raises:
+        CheckpointError: If the depth of the backbone or the number of classes is not that of `backbone` and `dataset`.
+    """
+    layout = Layout.of_original(original)
+    if layout.stage_depths != BACKBONE_DEPTHS[backbone]:
+        raise CheckpointError(
+            f"expected the depths {BACKBONE_DEPTHS[backbone]} of {backbone}, got {layout.stage_depths}."
+        )
+    num_labels = len(original[CLASS_WEIGHTS]) - 1
+    names = CLASS_NAMES[dataset] if dataset else [f"LABEL_{label}" for label in range(num_labels)]
+    if len(names) != num_labels:
+        raise CheckpointError(f"expected the {len(names)} classes of {dataset}, got {num_labels}.")
+    num_memory_tokens, hidden_size = original["detr.transformer.memory_bus"].shape
+    return IfcConfig(
+        backbone_config={
+            "model_type": "resnet",
+            "layer_type": "bottleneck",
+            "depths": list(layout.stage_depths),
+            # The MSRA flavour of ResNet-101 has the stride in the first 1x1 convolution of a block.
+            "downsample_in_bottleneck": backbone == "resnet101",
+            "out_features": ["stage2", "stage3", "stage4"],
+        },
+        hidden_size=hidden_size,
+        encoder_layers=layout.encoder_layers,
+        decoder_layers=layout.decoder_layers,
+        intermediate_size=len(original["detr.transformer.encoder.enc_layers.0.linear1.bias"]),
+        num_queries=len(original["detr.query_embed.weight"]),
+        num_memory_tokens=num_memory_tokens,
+        num_frames=1 if dataset == "coco" else 5,
+        # float32 keeps 0.1 as 0.10000000149; six digits are more than anyone sets and give the same float32 back.
+        no_object_coefficient=round(original[CLASS_WEIGHTS][-1].item(), 6),
+        id2label=dict(enumerate(names)),
+        label2id={name: label for label, name in enumerate(names)},
+    )
+
+
+def check_shapes(state_dict: Mapping[str, Tensor], config: IfcConfig) -> None:
+    """Compares converted tensors with the network of a config.
+
+    Args:
+        state_dict: Tensors by our names, complete.
+        config: Of the network that is to take them.
+
+    Raises:
+        CheckpointError: Names the first tensor of another shape, in the authors' words.
+    """
+    with torch.device("meta"):
+        expected = IfcForVideoInstanceSegmentation(config).state_dict()
+    names = {ours: original for original, parts in name_map(Layout.of_ours(state_dict)) for ours in parts}
+    for name, tensor in state_dict.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{names[name]} (our {name}): expected the shape {tuple(expected[name].shape)}, got "
+                f"{tuple(tensor.shape)}."
+            )
+
+
+def make_image_processor(backbone: str, dataset: str | None) -> IfcImageProcessor:
+    """The image processor of a published model: channel order and statistics by backbone, size by data set."""
+    # COCO images are tested as large as detectron2 does it by default, videos at the size of the authors' configs.
+    size = {"shortest_edge": 800 if dataset == "coco" else 360, "longest_edge": 1333}
+    if backbone == "resnet101":
+        return IfcImageProcessor(
+            size=size,
+            do_flip_channel_order=True,
+            image_mean=[103.53, 116.28, 123.675],
+            image_std=[1.0, 1.0, 1.0],
+            rescale_factor=1.0,
+        )
+    return IfcImageProcessor(size=size)
