@@ -8,8 +8,8 @@ from transformers.utils import auto_docstring
 
 @auto_docstring(
     custom_intro="""
-    Configuration of an [`IfcModel`]. The defaults are those of the authors' ResNet-50 model for YouTube-VIS (apart from
-    the labels, which belong to the data set).
+    Configuration of an [`IfcModel`]. The defaults are those of the authors' ResNet-50 model for YouTube-VIS, apart
+    from the labels, which belong to the data set.
     """,
     checkpoint="ifc-resnet-50-ytvis-2019",
 )
@@ -62,7 +62,7 @@ class IfcConfig(PreTrainedConfig):
     ```"""
 
     model_type = "ifc"
-    is_encoder_decoder = True
+    is_encoder_decoder: bool = True
     sub_configs_defaults = {
         "backbone_config": SubConfigSpec(
             config_class=AutoConfig,

@@ -21,13 +21,15 @@ hidden states (B, Q, C) --- MLP ---> kernels (B, Q, C)  .  pixel features (B, T,
 class_queries_logits (B, Q, K+1)          masks_queries_logits (B, Q, T, h, w)
 ```
 
-Letters: B clips, T frames of a clip, Q queries, K classes, M memory tokens, C width (`hidden_size`), (H, W) padded frame size,
-(h, w), (h4, w4), (h5, w5) the sizes of the maps of stride 8, 16, 32, rounded up; P = h5*w5 pixels of a frame.
+Letters: B clips, T frames of a clip, Q queries, K classes, M memory tokens, C width (`hidden_size`), (H, W) padded
+frame size, (h, w), (h4, w4), (h5, w5) the sizes of the maps of stride 8, 16, 32, rounded up; P = h5*w5 pixels of a
+frame.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -47,9 +49,15 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_ifc import IfcConfig
 from .loss_ifc import ifc_loss, validate_labels
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
 logger = logging.get_logger(__name__)
 
 BACKBONE_STRIDES = (8, 16, 32)
+
+# A prepared attention mask in the form of the attention implementation: dense, or flex attention's block mask.
+Mask: TypeAlias = "Tensor | BlockMask | None"
 
 
 @auto_docstring(custom_intro="Everything that [`IfcModel`] finds out about a clip.")
@@ -71,24 +79,24 @@ class IfcModelOutput(ModelOutput):
     decoder_attentions (`tuple[torch.FloatTensor]`, *optional*, returned with `output_attentions=True`):
         Attention among the queries, one `(B, heads, Q, Q)` a layer.
     cross_attentions (`tuple[torch.FloatTensor]`, *optional*, returned with `output_attentions=True`):
-        Attention of the queries to all tokens of the clip, one `(B, heads, Q, T * (P + M))` a layer; a frame's P pixels come
-        before its M memory tokens.
+        Attention of the queries to all tokens of the clip, one `(B, heads, Q, T * (P + M))` a layer; the P pixels of a
+        frame come before its M memory tokens.
     encoder_hidden_states (`tuple[torch.FloatTensor]`, *optional*, returned with `output_hidden_states=True`):
         Input of the first and output of every encoder layer, each `(B, T, P + M, C)`.
     encoder_attentions (`tuple[torch.FloatTensor]`, *optional*, returned with `output_attentions=True`):
         Attention within the frames, one `(B * T, heads, P + M, P + M)` a layer.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    intermediate_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    encoder_last_hidden_state: torch.FloatTensor | None = None
-    memory_tokens: torch.FloatTensor | None = None
-    feature_maps: tuple[torch.FloatTensor, ...] | None = None
-    decoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    encoder_attentions: tuple[torch.FloatTensor, ...] | None = None
+    last_hidden_state: Tensor | None = None
+    intermediate_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    memory_tokens: Tensor | None = None
+    feature_maps: tuple[Tensor, ...] | None = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
 
 
 @auto_docstring(custom_intro="Objects of a clip: one class distribution and one mask per frame for every query.")
@@ -98,14 +106,15 @@ class IfcForVideoInstanceSegmentationOutput(ModelOutput):
     loss (`torch.FloatTensor` of shape `()`, *optional*, returned with `labels`):
         Weighted sum of the loss terms of all trained decoder layers.
     loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned with `labels`):
-        Every term unweighted: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, `loss_ce_0`, ... of the earlier ones; and,
-        not trained, `class_error` (percent) and `cardinality_error`.
+        Every term unweighted: `loss_ce`, `loss_mask`, `loss_dice` of the last layer, `loss_ce_0`, ... of the earlier
+        ones; and, not trained, `class_error` (percent) and `cardinality_error`.
     class_queries_logits (`torch.FloatTensor` of shape `(B, Q, K+1)`):
         Class logits; the last one is "no object".
     masks_queries_logits (`torch.FloatTensor` of shape `(B, Q, T, h, w)`):
         Mask logits at stride 8.
-    auxiliary_outputs (`list[dict[str, torch.FloatTensor]]`, *optional*, returned with `labels` if `config.auxiliary_loss`):
-        `class_queries_logits` and `masks_queries_logits` of the earlier decoder layers, first layer first.
+    auxiliary_outputs (`list[dict[str, torch.FloatTensor]]`, *optional*, returned with `labels`):
+        `class_queries_logits` and `masks_queries_logits` of the earlier decoder layers, first layer first; empty
+        without `config.auxiliary_loss`.
     last_hidden_state (`torch.FloatTensor` of shape `(B, Q, C)`):
         Hidden states of the queries after the last decoder layer and its LayerNorm.
     encoder_last_hidden_state (`torch.FloatTensor` of shape `(B, T, C, h5, w5)`):
@@ -124,19 +133,19 @@ class IfcForVideoInstanceSegmentationOutput(ModelOutput):
         Attention within the frames.
     """
 
-    loss: torch.FloatTensor | None = None
-    loss_dict: dict[str, torch.FloatTensor] | None = None
-    class_queries_logits: torch.FloatTensor | None = None
-    masks_queries_logits: torch.FloatTensor | None = None
-    auxiliary_outputs: list[dict[str, torch.FloatTensor]] | None = None
-    last_hidden_state: torch.FloatTensor | None = None
-    encoder_last_hidden_state: torch.FloatTensor | None = None
-    memory_tokens: torch.FloatTensor | None = None
-    decoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    encoder_attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: Tensor | None = None
+    loss_dict: dict[str, Tensor] | None = None
+    class_queries_logits: Tensor | None = None
+    masks_queries_logits: Tensor | None = None
+    auxiliary_outputs: list[dict[str, Tensor]] | None = None
+    last_hidden_state: Tensor | None = None
+    encoder_last_hidden_state: Tensor | None = None
+    memory_tokens: Tensor | None = None
+    decoder_hidden_states: tuple[Tensor, ...] | None = None
+    decoder_attentions: tuple[Tensor, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attentions: tuple[Tensor, ...] | None = None
 
 
 @auto_docstring
@@ -144,7 +153,7 @@ class IfcPreTrainedModel(PreTrainedModel):
     config: IfcConfig
     base_model_prefix = "model"
     main_input_name = "pixel_values"
-    input_modalities = ("video",)
+    input_modalities = ["video"]
     _no_split_modules = ["IfcEncoderLayer", "IfcDecoderLayer", "IfcMaskHead", "IfcMLP"]
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
@@ -197,8 +206,9 @@ class IfcPreTrainedModel(PreTrainedModel):
 
 
 def _init_bias_as_torch(module: nn.Linear | nn.Conv2d) -> None:
-    bound = 1 / math.sqrt(module.weight[0].numel())
-    init.uniform_(module.bias, -bound, bound)
+    if module.bias is not None:
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        init.uniform_(module.bias, -bound, bound)
 
 
 @auto_docstring(custom_intro="The bare network: backbone, encoder with memory tokens, decoder, without heads.")
@@ -218,7 +228,7 @@ class IfcModel(IfcPreTrainedModel):
         self.freeze_backbone()
 
     def freeze_backbone(self) -> None:
-        """Takes the first `config.frozen_backbone_stages` parts of the backbone (stem, stage 1, ...) out of training."""
+        """Takes the first `config.frozen_backbone_stages` parts (stem, stage 1, ...) out of training."""
         if not self.config.frozen_backbone_stages:
             return
         stem = getattr(self.backbone, "embedder", None) or getattr(self.backbone, "embeddings", None)
@@ -259,29 +269,30 @@ class IfcModel(IfcPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_mask: torch.BoolTensor | None = None,
-        frame_embeddings: torch.FloatTensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_mask: Tensor | None = None,
+        frame_embeddings: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> IfcModelOutput:
         r"""
         pixel_values (`torch.FloatTensor` of shape `(B, T, 3, H, W)`, *optional*):
             Normalised frames of B clips.
         pixel_mask (`torch.BoolTensor` of shape `(B, T, H, W)`, *optional*):
-            True for real pixels, False for padding at the bottom and right and for whole frames that only fill up the batch.
-            By default all pixels are real.
+            True for real pixels, False for padding: at the bottom and right, or a whole frame that only fills up the
+            batch. By default all pixels are real.
         frame_embeddings (`torch.FloatTensor` of shape `(B, T, C, h5, w5)`, *optional*):
-            Projected maps of stride 32 instead of `pixel_values`, for callers that keep them between overlapping clips.
+            Projected maps of stride 32 instead of `pixel_values`, for callers that keep them between clips.
         """
-        check_clip_inputs(pixel_values, pixel_mask, frame_embeddings, num_channels=self._num_channels)
-        feature_maps = None
-        if frame_embeddings is None:
+        feature_maps: list[Tensor] | None = None
+        if pixel_values is not None and frame_embeddings is None:
+            check_clip_inputs(pixel_values, pixel_mask, num_channels=self._num_channels)
             *feature_maps, last_map = self.extract_feature_maps(pixel_values, pixel_mask)
             frame_embeddings = self.input_projection(last_map.flatten(0, 1)).unflatten(0, last_map.shape[:2])
+        elif pixel_values is not None or frame_embeddings is None:
+            raise ValueError("Exactly one of pixel_values and frame_embeddings is needed.")
         map_size = frame_embeddings.shape[-2:]
-        map_mask = (
-            None if pixel_mask is None else pixel_mask[..., :: BACKBONE_STRIDES[-1], :: BACKBONE_STRIDES[-1]].bool()
-        )
+        # Every 32nd pixel: the pixel of a map is real if its row and column lie within ceil(frame size / 32).
+        map_mask = None if pixel_mask is None else pixel_mask[..., ::32, ::32].bool()
 
         tokens = self._with_memory(frame_embeddings.flatten(3).transpose(2, 3), self.memory_tokens)
         position = self._with_memory(self.position_embedding(frame_embeddings, map_mask), self.memory_position)
@@ -317,14 +328,12 @@ class IfcModel(IfcPreTrainedModel):
         return torch.cat([pixels, memory.to(pixels.dtype).expand(*pixels.shape[:2], -1, -1)], dim=2)
 
 
-@auto_docstring(
-    custom_intro="IFC with its two heads: the class of every query, and its mask in every frame of the clip."
-)
+@auto_docstring(custom_intro="IFC with its two heads: the class of every query, and its mask in every frame.")
 class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
     def __init__(self, config: IfcConfig):
         super().__init__(config)
         self.model = IfcModel(config)
-        self.class_head = IfcMLP(config.hidden_size, config.num_labels + 1, num_layers=2)
+        self.class_head = IfcMLP(config.hidden_size, len(config.id2label) + 1, num_layers=2)
         self.mask_head = IfcMaskHead(config, self.model.backbone.channels)
         # A plain function: a module here would silently give way to Transformers' language model loss.
         self.loss_function = ifc_loss
@@ -335,8 +344,8 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        pixel_values: torch.FloatTensor,
-        pixel_mask: torch.BoolTensor | None = None,
+        pixel_values: Tensor,
+        pixel_mask: Tensor | None = None,
         labels: list[dict[str, Tensor]] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> IfcForVideoInstanceSegmentationOutput:
@@ -344,11 +353,11 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
         pixel_values (`torch.FloatTensor` of shape `(B, T, 3, H, W)`):
             Normalised frames of B clips.
         pixel_mask (`torch.BoolTensor` of shape `(B, T, H, W)`, *optional*):
-            True for real pixels, False for padding at the bottom and right and for whole frames that only fill up the batch.
-            By default all pixels are real.
+            True for real pixels, False for padding: at the bottom and right, or a whole frame that only fills up the
+            batch. By default all pixels are real.
         labels (`list[dict[str, torch.Tensor]]`, *optional*):
-            For every clip `class_labels`, integers of shape `(N,)` in [0, K), and `masks` of shape `(N, T, H, W)` of 0 and 1.
-            An instance that isn't visible in a frame has an empty mask there.
+            For every clip `class_labels`, integers of shape `(N,)` in [0, K), and `masks` of shape `(N, T, H, W)` of 0
+            and 1. An instance that isn't visible in a frame has an empty mask there.
 
         Examples:
 
@@ -363,14 +372,14 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
         (torch.Size([1, 100, 41]), torch.Size([1, 100, 5, 12, 20]))
 
         ```"""
-        check_clip_inputs(pixel_values, pixel_mask)
         if labels is not None:
+            check_clip_inputs(pixel_values, pixel_mask)
             validate_labels(
                 labels,
                 batch_size=pixel_values.shape[0],
                 num_frames=pixel_values.shape[1],
                 frame_size_hw=tuple(pixel_values.shape[-2:]),
-                num_classes=self.config.num_labels,
+                num_classes=len(self.config.id2label),
             )
         outputs = self.model(pixel_values, pixel_mask, **kwargs)
         pixel_features = self.mask_head(outputs.encoder_last_hidden_state, *outputs.feature_maps)
@@ -457,7 +466,7 @@ class IfcMaskHead(nn.Module):
         return self.refine(encoded_map.flatten(0, 1), *laterals).unflatten(0, encoded_map.shape[:2])
 
     def project(self, feature_map_8: Tensor, feature_map_16: Tensor) -> tuple[Tensor, Tensor]:
-        """Brings the (frames, C8, h, w) and (frames, C16, h4, w4) backbone maps to width C; independent of the clip."""
+        """Brings the (frames, C8, h, w) and (frames, C16, h4, w4) maps to width C, every frame alone."""
         return self.lateral_8(feature_map_8), self.lateral_16(feature_map_16)
 
     def refine(self, encoded_map: Tensor, lateral_8: Tensor, lateral_16: Tensor) -> Tensor:
@@ -500,7 +509,7 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs,
 ) -> tuple[Tensor, Tensor]:
-    """Plain attention over (batch, heads, length, head size), with an additive mask: (batch, length, heads, head size)."""
+    """Attention over (batch, heads, length, head size) with an additive mask: (batch, length, heads, head size)."""
     scores = query @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -527,10 +536,10 @@ class IfcAttention(nn.Module):
         query_states: Tensor,
         key_states: Tensor,
         value_states: Tensor,
-        attention_mask: Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
+        attention_mask: Mask = None,
+        """From (batch, queries, C) to (batch, keys, C): what was found, (batch, queries, C), and the weights."""
     ) -> tuple[Tensor, Tensor | None]:
-        """Attends from (batch, queries, C) to (batch, keys, C): ((batch, queries, C), weights if the implementation has them)."""
+        """From (batch, queries, C) to (batch, keys, C): what was found, (batch, queries, C), and the weights if known."""
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -577,7 +586,7 @@ class IfcFeedForward(nn.Module):
 
 
 class IfcResidual(nn.Module):
-    """Adds what a sublayer makes of its input to that input; LayerNorm after the sum, or before the sublayer (pre-norm)."""
+    """Adds to its input what a sublayer makes of it; LayerNorm after the sum or, with pre-norm, before."""
 
     def __init__(self, config: IfcConfig):
         super().__init__()
@@ -603,7 +612,7 @@ class IfcTransformerBlock(nn.Module):
         self.feed_forward_residual = IfcResidual(config)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, position: Tensor | None = None, **kwargs
+        self, hidden_states: Tensor, attention_mask: Mask = None, position: Tensor | None = None, **kwargs
     ) -> Tensor:
         """(batch, length, C) -> (batch, length, C)."""
 
@@ -617,7 +626,7 @@ class IfcTransformerBlock(nn.Module):
 class IfcEncoderLayer(GradientCheckpointingLayer):
     """Gathers every frame into its memory tokens, then exchanges them between the frames.
 
-    Token m of a frame sees token m of every frame of the clip, and no other token: the exchange attends over time alone.
+    Token m of a frame sees token m of every frame of the clip, and no other: the exchange attends over time alone.
     """
 
     def __init__(self, config: IfcConfig):
@@ -629,8 +638,8 @@ class IfcEncoderLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: Tensor,
-        frame_mask: Tensor | None = None,
-        time_mask: Tensor | None = None,
+        frame_mask: Mask = None,
+        time_mask: Mask = None,
         position: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Tensor:
@@ -662,8 +671,8 @@ class IfcEncoder(IfcPreTrainedModel):
     def forward(
         self,
         inputs_embeds: Tensor,
-        token_mask: Tensor | None = None,
-        position: Tensor | None = None,
+        token_mask: Tensor | None,
+        position: Tensor,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutput:
         """Encodes the frames of a clip together.
@@ -684,7 +693,7 @@ class IfcEncoder(IfcPreTrainedModel):
         hidden_states = torch.cat([self.pixel_norm(pixels), self.memory_norm(memory)], dim=2)
         return BaseModelOutput(last_hidden_state=hidden_states)
 
-    def _attention_masks(self, tokens: Tensor, token_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def _attention_masks(self, tokens: Tensor, token_mask: Tensor | None) -> tuple[Mask, Mask]:
         """Masks of the attention within the frames and over time, in the form of the attention implementation."""
         num_memory_tokens = self.config.num_memory_tokens
         frame_keys = time_keys = None
@@ -718,8 +727,8 @@ class IfcDecoderLayer(GradientCheckpointingLayer):
         query_position: Tensor,
         encoder_hidden_states: Tensor,
         encoder_position: Tensor,
-        query_mask: Tensor | None = None,
-        encoder_mask: Tensor | None = None,
+        query_mask: Mask = None,
+        encoder_mask: Mask = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> Tensor:
         """(B, Q, C) queries and (B, T * (P + M), C) tokens -> (B, Q, C)."""
@@ -729,10 +738,8 @@ class IfcDecoderLayer(GradientCheckpointingLayer):
             return self.self_attention(placed, placed, states, query_mask, **kwargs)[0]
 
         def attend_to_frames(states: Tensor) -> Tensor:
-            keys = encoder_hidden_states + encoder_position
-            return self.cross_attention(states + query_position, keys, encoder_hidden_states, encoder_mask, **kwargs)[
-                0
-            ]
+            placed, keys = states + query_position, encoder_hidden_states + encoder_position
+            return self.cross_attention(placed, keys, encoder_hidden_states, encoder_mask, **kwargs)[0]
 
         hidden_states = self.self_attention_residual(hidden_states, attend_to_queries)
         hidden_states = self.cross_attention_residual(hidden_states, attend_to_frames)
@@ -743,7 +750,7 @@ class IfcDecoderLayer(GradientCheckpointingLayer):
 class IfcDecoderOutput(BaseModelOutputWithCrossAttentions):
     """Adds the normalised hidden states of every layer, each (B, Q, C), to the usual outputs of a decoder."""
 
-    intermediate_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    intermediate_hidden_states: tuple[Tensor, ...] | None = None
 
 
 class IfcDecoder(IfcPreTrainedModel):
@@ -765,8 +772,8 @@ class IfcDecoder(IfcPreTrainedModel):
         self,
         query_position: Tensor,
         encoder_hidden_states: Tensor,
-        token_mask: Tensor | None = None,
-        encoder_position: Tensor | None = None,
+        token_mask: Tensor | None,
+        encoder_position: Tensor,
         **kwargs: Unpack[TransformersKwargs],
     ) -> IfcDecoderOutput:
         """Lets the queries of a clip find their objects in all of its frames.
@@ -790,12 +797,13 @@ class IfcDecoder(IfcPreTrainedModel):
         )
         query_mask = create_bidirectional_mask(self.config, hidden_states, None)
 
-        intermediate_hidden_states = ()
+        intermediate_hidden_states = []
         for layer in self.layers:
             hidden_states = layer(hidden_states, query_position, tokens, position, query_mask, encoder_mask, **kwargs)
-            intermediate_hidden_states += (self.norm(hidden_states),)
+            intermediate_hidden_states.append(self.norm(hidden_states))
         return IfcDecoderOutput(
-            last_hidden_state=intermediate_hidden_states[-1], intermediate_hidden_states=intermediate_hidden_states
+            last_hidden_state=intermediate_hidden_states[-1],
+            intermediate_hidden_states=tuple(intermediate_hidden_states),
         )
 
 
@@ -812,7 +820,7 @@ class IfcSinePositionEmbedding(nn.Module):
         self.eps = eps
 
     def forward(self, frame_embeddings: Tensor, map_mask: Tensor | None = None) -> Tensor:
-        """(B, T, P, C) positions for (B, T, C, h5, w5) maps with an optional (B, T, h5, w5) mask, True = real pixel."""
+        """Positions (B, T, P, C) for (B, T, C, h5, w5) maps; the (B, T, h5, w5) mask is True for real pixels."""
         if map_mask is None:
             batch_size, num_frames, _, height, width = frame_embeddings.shape
             is_real = frame_embeddings.new_ones((1, 1, height, width), dtype=torch.float32)
@@ -823,10 +831,8 @@ class IfcSinePositionEmbedding(nn.Module):
 
     def _encode(self, is_real: Tensor) -> Tensor:
         # In float32 whatever the model's type: a half precision count goes wrong beyond 256 (bfloat16) rows.
-        exponents = (
-            torch.arange(0, self.num_features, 2, device=is_real.device, dtype=torch.float32) / self.num_features
-        )
-        wavelengths = self.temperature**exponents
+        exponents = torch.arange(0, self.num_features, 2, device=is_real.device, dtype=torch.float32)
+        wavelengths = self.temperature ** (exponents / self.num_features)
         features = []
         for axis in (-2, -1):
             count = is_real.cumsum(axis)
@@ -841,6 +847,11 @@ class IfcFrozenBatchNorm2d(nn.Module):
 
     "BatchNorm" in the name is what the initialisation of Transformers' ResNet looks for.
     """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5):
         super().__init__()
@@ -876,20 +887,13 @@ def split_memory(tokens: Tensor, num_memory_tokens: int) -> tuple[Tensor, Tensor
 
 
 def check_clip_inputs(
-    pixel_values: Tensor | None,
-    pixel_mask: Tensor | None = None,
-    frame_embeddings: Tensor | None = None,
-    num_channels: int = 3,
+    pixel_values: Tensor, pixel_mask: Tensor | None = None, num_channels: int = 3
 ) -> None:
     """Refuses what can't be a batch of clips.
 
     Raises:
         ValueError: Says what was expected and what came.
     """
-    if (pixel_values is None) == (frame_embeddings is None):
-        raise ValueError("Exactly one of pixel_values and frame_embeddings is needed.")
-    if pixel_values is None:
-        return
     if pixel_values.ndim != 5 or pixel_values.shape[2] != num_channels:
         raise ValueError(
             f"pixel_values must have the shape (clips, frames, {num_channels}, height, width), got "
