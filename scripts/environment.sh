@@ -6,6 +6,6 @@ source "$venv/bin/activate"
 # Installing takes minutes even when there is nothing to do, so it happens only after a change of what to install.
 wanted=$(cat setup.cfg constraints.txt)
 if [ ! -f "$venv/installed" ] || [ "$wanted" != "$(cat "$venv/installed")" ]; then
-  pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval]"
+  pip install --quiet --constraint constraints.txt --editable ".[dev,draw,eval,train]"
   printf '%s\n' "$wanted" > "$venv/installed"
 fi
