@@ -537,9 +537,9 @@ class IfcAttention(nn.Module):
         key_states: Tensor,
         value_states: Tensor,
         attention_mask: Mask = None,
-        """From (batch, queries, C) to (batch, keys, C): what was found, (batch, queries, C), and the weights."""
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, Tensor | None]:
-        """From (batch, queries, C) to (batch, keys, C): what was found, (batch, queries, C), and the weights if known."""
+        """From (batch, queries, C) to (batch, keys, C): what was found, (batch, queries, C), and the weights."""
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -886,9 +886,7 @@ def split_memory(tokens: Tensor, num_memory_tokens: int) -> tuple[Tensor, Tensor
     return tokens[:, :, :num_pixels], tokens[:, :, num_pixels:]
 
 
-def check_clip_inputs(
-    pixel_values: Tensor, pixel_mask: Tensor | None = None, num_channels: int = 3
-) -> None:
+def check_clip_inputs(pixel_values: Tensor, pixel_mask: Tensor | None = None, num_channels: int = 3) -> None:
     """Refuses what can't be a batch of clips.
 
     Raises:
