@@ -8,7 +8,6 @@ from pycocotools import mask as coco_mask
 from ifc_hf import mask_utils_ifc
 from ifc_hf.mask_utils_ifc import as_binary_masks, decode_rle, decode_segmentation, encode_rle, masks_to_boxes_xyxy
 
-
 MASK = np.array([[0, 1, 1], [0, 1, 0]], dtype=bool)  # down the columns: 0 0 1 1 1 0
 
 

@@ -1,6 +1,6 @@
 """Image processor of IFC: videos in, padded clips and labels out; logits in, instances out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -192,7 +192,7 @@ class IfcImageProcessor(BaseImageProcessor):
                 where = f"video {video_index}, frame {frame_index}"
                 try:
                     frame = frames[id(raw)] if id(raw) in frames else self.process_image(raw, **kwargs)
-                except ValueError as error:
+                except (OSError, ValueError) as error:
                     raise ValueError(f"{where}: {error}") from error
                 frames[id(raw)] = frame
                 expected, got = frame_size_hw(frames[id(video[0])]), frame_size_hw(frame)
@@ -231,11 +231,12 @@ class IfcImageProcessor(BaseImageProcessor):
         H, W = _padded_size_hw(sizes_hw, [len(video) for video in images], do_pad, pad_size)
         # A frame given twice (clips are sampled with replacement) is resized once: two threads can't decode one file.
         jobs = {
-            id(frame): (frame, size_hw) for video, size_hw in zip(images, sizes_hw, strict=True) for frame in video
+            id(frame): (frame, size_hw, f"video {video_index}, frame {frame_index}")
+            for video_index, (video, size_hw) in enumerate(zip(images, sizes_hw, strict=True))
+            for frame_index, frame in enumerate(video)
         }
-        resized = dict(
-            zip(jobs, _map_in_threads(lambda job: resize_frame(job[0], job[1], resample), jobs.values()), strict=True)
-        )
+        results = _map_in_threads(lambda job: _resize_named(job, resample), list(jobs.values()))
+        resized = dict(zip(jobs, results, strict=True))
         device = device or next(iter(resized.values())).device
         scale = rescale_factor if do_rescale else 1.0
         mean = torch.as_tensor(image_mean if do_normalize else 0.0, dtype=torch.float64).reshape(-1, 1, 1) / scale
@@ -269,9 +270,17 @@ def _padded_size_hw(
     return pad_size.height, pad_size.width
 
 
-def _map_in_threads(function: Callable[[Any], Tensor], items: Iterable[Any]) -> list[Tensor]:
+def _resize_named(job: tuple[Frame, tuple[int, int], str], resample: int) -> Tensor:
+    """Resize a frame; an error, also of a file that only now is decoded, names it."""
+    frame, size_hw, where = job
+    try:
+        return resize_frame(frame, size_hw, resample)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _map_in_threads(function: Callable[[Any], Tensor], items: list[Any]) -> list[Tensor]:
     """Apply a function that releases the GIL, as Pillow's and torch's do, in as many threads as torch may use."""
-    items = list(items)
     num_threads = min(torch.get_num_threads(), len(items))
     if num_threads == 1:  # as in the workers of a data loader
         return [function(item) for item in items]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 try:
     from pycocotools import mask as coco_mask
 except ImportError:  # only encoding and polygons need it
