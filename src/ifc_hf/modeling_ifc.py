@@ -333,7 +333,7 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
     def __init__(self, config: IfcConfig):
         super().__init__(config)
         self.model = IfcModel(config)
-        self.class_head = IfcMLP(config.hidden_size, len(config.id2label) + 1, num_layers=2)
+        self.class_head = IfcMLP(config.hidden_size, config.num_labels + 1, num_layers=2)
         self.mask_head = IfcMaskHead(config, self.model.backbone.channels)
         # A plain function: a module here would silently give way to Transformers' language model loss.
         self.loss_function = ifc_loss
@@ -379,7 +379,7 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
                 batch_size=pixel_values.shape[0],
                 num_frames=pixel_values.shape[1],
                 frame_size_hw=tuple(pixel_values.shape[-2:]),
-                num_classes=len(self.config.id2label),
+                num_classes=self.config.num_labels,
             )
         outputs = self.model(pixel_values, pixel_mask, **kwargs)
         pixel_features = self.mask_head(outputs.encoder_last_hidden_state, *outputs.feature_maps)
