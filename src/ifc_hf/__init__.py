@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .registration import register_all
 
 if TYPE_CHECKING:
+    from .checkpoints import default_checkpoint
     from .configuration_ifc import IfcConfig
     from .data import load_coco, load_ytvis
     from .evaluation import YtvisMap
@@ -26,6 +27,7 @@ MODULE_OF = {
     "IfcTrainingArguments": "training",
     "IfcVideoSegmenter": "video_segmenter_ifc",
     "YtvisMap": "evaluation",
+    "default_checkpoint": "checkpoints",
     "load_coco": "data",
     "load_ytvis": "data",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "IfcTrainingArguments",
     "IfcVideoSegmenter",
     "YtvisMap",
+    "default_checkpoint",
     "load_coco",
     "load_ytvis",
 ]

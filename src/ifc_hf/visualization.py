@@ -70,7 +70,7 @@ def draw_tracks(
         if rle is not None:
             visible.append(track)
             masks.append(decode_rle(rle))
-    captions = [f"{track['track_id']} {track['label']} {track['score']:.2f}" for track in visible]
+    captions = [f"#{track['track_id']} {track['label']} {track['score']:.2f}" for track in visible]
     stacked = np.stack(masks) if masks else np.zeros((0, *frame.shape[:2]), bool)
     return draw_instances(frame, stacked, [track["track_id"] for track in visible], captions, boxes=boxes)
 
