@@ -241,7 +241,7 @@ tags: [video-instance-segmentation, ifc]
 **A tiny demo model, trained for {minutes:.0f} CPU minutes on pasted cut-outs. It shows that the package works; it is
 not for real use.** On real videos expect missed objects, wrong classes and rough masks.
 
-- Model: {parameters:.1f} M parameters, from scratch: ResNet of {blocks} basic blocks, {queries} queries, width {width}.
+- Model: {parameters:.1f} M parameters: ResNet of {blocks} basic blocks, {queries} queries, width {width}.
   Classes: {labels}. Frames are scaled to {size} pixels on the shorter side, so masks are coarse.
 - Data: generated clips (`scripts/demo_clips.py`) of emoji, and of rabbits cut out of Big Buck Bunny with GrabCut, that
   move over pictures, with exact masks. The shot of the film that the package's sample clip shows was not used.
