@@ -1,0 +1,121 @@
+"""`ifc-hf dataset`: convert annotations to the YouTube-VIS format, check a data set, count what is in it."""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+VERSIONS = ("2019", "2021", "2022", "ovis", "coco")
+FORMATS = ("cvat", "mots", "coco-video", "labelme", "label-studio")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    convert = actions.add_parser("convert", help="annotations of other tools to the YouTube-VIS format")
+    convert.add_argument("source", type=Path, help="annotation file, or folder of an unpacked export")
+    convert.add_argument("output", type=Path, help="folder of the data set to write")
+    convert.add_argument("--from", dest="source_format", choices=FORMATS, required=True, help="the tool's format")
+    convert.add_argument("--split", default="train", help="name of the split to write (default: train)")
+    convert.add_argument("--frames", type=Path, help="folder or video with the frames, if not beside the annotations")
+    check = actions.add_parser("check", help="every problem of a split in one report")
+    stats = actions.add_parser("stats", help="numbers of a split, and a picture of some annotated frames")
+    for action in (check, stats):
+        action.add_argument("root", type=Path, help="folder of the data set")
+        action.add_argument("--version", choices=VERSIONS, help="which data set (default: any in YouTube-VIS format)")
+        action.add_argument("--split", default="train", help="name of the split (default: train)")
+    check.add_argument(
+        "--first-frames", action="store_true", help="look at the size of every video's first frame only"
+    )
+    stats.add_argument("--picture", type=Path, help="write a picture of some annotated frames there")
+    stats.add_argument("--num-frames", type=int, default=12, help="number of frames in the picture (default: 12)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    return {"convert": run_convert, "check": run_check, "stats": run_stats}[args.action](args)
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Converts, then says what came out."""
+    from ..data.check import read_annotations
+    from ..data.converters import convert
+
+    json_file = convert(args.source, args.source_format, args.output, args.split, args.frames)
+    written = read_annotations(json_file)
+    tracks = sum(len(video["objects"]) for video in written.videos)
+    print(f"{json_file}: {len(written.videos)} videos, {tracks} tracks, {len(written.label_names)} classes")
+    return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Prints every problem and their counts; 1 if one of them keeps the split from being used."""
+    from ..data.check import check_split
+
+    problems = check_split(args.root, args.version, args.split, every_frame=not args.first_frames)
+    for problem in problems:
+        print(f"{'error' if problem.fatal else 'warning'}: {problem.kind}: {problem}")
+    for kind, count in Counter(problem.kind for problem in problems).most_common():
+        print(f"{count:>8} {kind}")
+    errors = sum(problem.fatal for problem in problems)
+    print(f"{errors} errors, {len(problems) - errors} warnings")
+    if errors:
+        print(f"error: split {args.split!r} of {args.root} can't be used: {errors} errors", file=sys.stderr)
+    return int(errors > 0)
+
+
+def run_stats(args: argparse.Namespace) -> int:
+    """Prints the numbers and draws the picture."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..data.check import read_split
+    from ..data.stats import describe_split
+
+    location, split = read_split(args.root, args.version, args.split)
+    stats = describe_split(split)
+    shortest, median, longest = stats.lengths
+    sizes = ", ".join(f"{height}x{width} ({count})" for (height, width), count in stats.sizes_hw)
+    print(f"{split.file}: {stats.videos} videos, {stats.frames} frames")
+    print(f"length: {shortest} to {longest} frames, median {median}; size (height x width): {sizes}")
+    mean_tracks, most_tracks = stats.tracks_per_video
+    print(f"tracks per video: {mean_tracks:.2f}, at most {most_tracks}; crowds: {stats.crowds}")
+    table = Table("class", "tracks", "masks", "visible", "area")
+    for entry in stats.classes:
+        shares = f"{entry.visible_share:.1%}", f"{entry.area_share:.2%}"
+        table.add_row(entry.name, str(entry.tracks), str(entry.masks), *shares)
+    Console().print(table)
+    if args.picture is not None:
+        draw_frames(split.videos, split.label_names, location.image_folder, args.num_frames).save(args.picture)
+        print(f"picture: {args.picture}")
+    return 0
+
+
+def draw_frames(videos: list[dict[str, Any]], label_names: list[str], image_folder: Path, num_frames: int) -> Any:
+    """A contact sheet (PIL image): of videos at equal distances, the frame with the most objects."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from ..mask_utils_ifc import decode_rle
+    from ..visualization import draw_instances
+
+    if num_frames < 1:
+        raise ValueError(f"--num-frames: expected at least 1, got {num_frames}")
+    chosen = [videos[i] for i in np.linspace(0, len(videos) - 1, min(num_frames, len(videos))).astype(int)]
+    tile_height, tile_width, columns = 240, 360, min(4, len(chosen))
+    sheet = Image.new("RGB", (columns * tile_width, -(-len(chosen) // columns) * tile_height))
+    for position, video in enumerate(chosen):
+        objects = video["objects"]
+        visible = [sum(t["segmentations"][f] is not None for t in objects) for f in range(video["length"])]
+        index = int(np.argmax(visible))
+        with Image.open(image_folder / video["file_names"][index]) as picture:
+            frame = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        shown = [track for track in objects if track["segmentations"][index] is not None]
+        if shown:
+            masks = np.stack([decode_rle(track["segmentations"][index]) for track in shown])
+            captions = [label_names[track["category"]] for track in shown]
+            frame = draw_instances(frame, masks, list(range(len(shown))), captions)
+        tile = ImageOps.contain(Image.fromarray(frame), (tile_width, tile_height))
+        sheet.paste(tile, (position % columns * tile_width, position // columns * tile_height))
+    return sheet

@@ -1,0 +1,85 @@
+"""Look at a whole split and report every problem, where loading stops at the first fatal ones."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from .files import read_json
+from .frames import missing_frames, wrong_sizes
+from .layout import SplitLocation, locate_coco, locate_ytvis
+from .parse import ParsedSplit, coco_as_ytvis, describe_video, parse_ytvis
+from .problems import DataSetError, Problem
+from .vos_folder import parse_palette_folder
+
+
+def check_split(
+    root: str | os.PathLike[str], version: str | None = None, split: str = "train", every_frame: bool = True
+) -> list[Problem]:
+    """Check annotations and frames.
+
+    Beyond what loading checks: the size of every frame, boxes that are off their masks, masks without a pixel, file
+    names that are there twice, classes that never occur.
+
+    Args:
+        root: As for `load_ytvis` or `load_coco`.
+        version: As for `load_ytvis`, or "coco".
+        split: Name of the split.
+        every_frame: Read the header of every frame, or of the first of every video.
+
+    Returns:
+        All problems; empty if there is none.
+    """
+    try:
+        location, parsed = read_split(root, version, split)
+    except DataSetError as error:
+        return error.problems
+    noun = "image" if version == "coco" else "video"
+    problems = parsed.problems + missing_frames(parsed.videos, location.image_folder, parsed.file, noun)
+    problems += wrong_sizes(parsed.videos, location.image_folder, parsed.file, every_frame, noun)
+    for video in parsed.videos:
+        twice = [name for name, count in Counter(video["file_names"]).items() if count > 1]
+        if twice:
+            message = f"{len(twice)} file names are there more than once, first {twice[0]}"
+            where = describe_video(video, noun)
+            problems.append(Problem("duplicate frame", message, parsed.file, where, fatal=False))
+    used = {track["category"] for video in parsed.videos for track in video["objects"]}
+    unused = [name for label, name in enumerate(parsed.label_names) if label not in used]
+    if parsed.has_annotations and unused:
+        message = f"{len(unused)} of {len(parsed.label_names)} classes never occur: {', '.join(unused)}"
+        problems.append(Problem("unused class", message, parsed.file, fatal=False))
+    return problems
+
+
+def read_split(
+    root: str | os.PathLike[str], version: str | None = None, split: str = "train"
+) -> tuple[SplitLocation, ParsedSplit]:
+    """Find and parse a split, without `datasets` and its cache.
+
+    Args:
+        root: As for `load_ytvis` or `load_coco`.
+        version: As for `load_ytvis`, or "coco".
+        split: Name of the split.
+
+    Returns:
+        Where it is, and its rows and problems.
+
+    Raises:
+        DataSetError: If it isn't there, or is no such file.
+    """
+    location = locate_coco(root, split) if version == "coco" else locate_ytvis(root, version, split)
+    if location.annotation_file is None:
+        parsed = parse_palette_folder(location.image_folder, split)
+    else:
+        parsed = read_annotations(location.annotation_file, is_coco=version == "coco")
+    parsed.videos = [video for video in parsed.videos if location.holds(video["video_id"], video["length"])]
+    return location, parsed
+
+
+def read_annotations(annotation_file: Path, is_coco: bool = False) -> ParsedSplit:
+    """Read and parse an annotation file in YouTube-VIS or COCO format."""
+    content, file = read_json(annotation_file), str(annotation_file)
+    if is_coco:
+        return parse_ytvis(coco_as_ytvis(content, file), file, noun="image")
+    return parse_ytvis(content, file)

@@ -1,0 +1,93 @@
+"""Numbers that describe a split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from .parse import ParsedSplit
+
+
+@dataclass(frozen=True)
+class ClassStats:
+    """Numbers of one class.
+
+    Attributes:
+        name: The class.
+        tracks: Objects.
+        masks: Objects times the frames where they are visible.
+        visible_share: Mean share of a video's frames in which an object is visible.
+        area_share: Mean share of the frame that a mask covers.
+    """
+
+    name: str
+    tracks: int
+    masks: int
+    visible_share: float
+    area_share: float
+
+
+@dataclass(frozen=True)
+class SplitStats:
+    """Numbers of a split.
+
+    Attributes:
+        videos: Videos or images.
+        frames: All frames.
+        lengths: Shortest, median and longest video, in frames.
+        sizes_hw: Most frequent frame sizes (height, width) with their counts.
+        tracks_per_video: Mean and largest number of objects.
+        crowds: Objects marked as crowd: training leaves them out.
+        classes: Numbers of every class, most tracks first.
+    """
+
+    videos: int
+    frames: int
+    lengths: tuple[int, int, int]
+    sizes_hw: list[tuple[tuple[int, int], int]]
+    tracks_per_video: tuple[float, int]
+    crowds: int
+    classes: list[ClassStats]
+
+
+def describe_split(split: ParsedSplit) -> SplitStats:
+    """Count what a split holds.
+
+    Args:
+        split: Of `read_split`.
+
+    Raises:
+        ValueError: If it has no video.
+    """
+    if not split.videos:
+        raise ValueError(f"{split.file}: no video to count")
+    lengths = [video["length"] for video in split.videos]
+    counts = [len(video["objects"]) for video in split.videos]
+    visible: list[list[float]] = [[] for _ in split.label_names]
+    areas: list[list[float]] = [[] for _ in split.label_names]
+    for video in split.videos:
+        pixels = video["height"] * video["width"]
+        for track in video["objects"]:
+            present = [area / pixels for area in track["areas"] if area is not None]
+            visible[track["category"]].append(len(present) / video["length"])
+            areas[track["category"]] += present
+    classes = [
+        ClassStats(name, len(visible[i]), len(areas[i]), mean(visible[i]), mean(areas[i]))
+        for i, name in enumerate(split.label_names)
+    ]
+    return SplitStats(
+        videos=len(lengths),
+        frames=sum(lengths),
+        lengths=(min(lengths), int(np.median(lengths)), max(lengths)),
+        sizes_hw=Counter((video["height"], video["width"]) for video in split.videos).most_common(5),
+        tracks_per_video=(mean(counts), max(counts)),
+        crowds=sum(track["iscrowd"] for video in split.videos for track in video["objects"]),
+        classes=sorted(classes, key=lambda entry: -entry.tracks),
+    )
+
+
+def mean(values: list[float] | list[int]) -> float:
+    """Mean; 0 of nothing."""
+    return float(np.mean(values)) if values else 0.0
