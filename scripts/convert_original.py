@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Convert a checkpoint of the authors' implementation: scripts/convert_original.py CHECKPOINT OUTPUT_DIR."""
+"""Convert a checkpoint of the authors' implementation: scripts/convert_original.py CHECKPOINT OUTPUT_DIR.
 
-import argparse
+The same as `ifc-hf convert`.
+"""
+
 import sys
 
-from ifc_hf.cli.convert import add_arguments, run
+from ifc_hf.cli.main import main
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args()))
+    sys.exit(main(["convert", *sys.argv[1:]]))

@@ -14,6 +14,7 @@ import torch
 from conftest import GOLDEN_VARIANTS
 from golden import golden, manifest, reference_state_dict
 from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor
+from ifc_hf.cli.main import main
 from ifc_hf.conversion import (
     CheckpointError,
     convert_checkpoint,
@@ -25,6 +26,7 @@ from ifc_hf.conversion import (
     write_original_checkpoint,
 )
 from ifc_hf.conversion.class_names import CLASS_NAMES
+from ifc_hf.conversion.convert import detect_backbone, detect_dataset
 from test_parity import CLASS_LOGITS, assert_close, normalised
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "convert_original.py"
@@ -162,8 +164,6 @@ def test_the_way_back_gives_the_file_that_was_converted(model_folder, checkpoint
 
 def test_80_classes_are_taken_as_coco():
     original = reference_state_dict("r50_coco")
-    from ifc_hf.conversion.convert import detect_backbone, detect_dataset
-
     config = make_config(original, detect_backbone(original), detect_dataset(original))
     assert (config.id2label[0], config.id2label[79], config.num_frames) == ("person", "toothbrush", 1)
 
@@ -361,15 +361,9 @@ def test_script_fails_with_one_line_and_exit_code_1(tmp_path):
     ]
 
 
-def test_script_converts_there_and_back(checkpoint, tmp_path, capsys):
-    from argparse import ArgumentParser
-
-    from ifc_hf.cli.convert import add_arguments, run
-
-    parser = ArgumentParser()
-    add_arguments(parser)
-    assert run(parser.parse_args([str(checkpoint), str(tmp_path / "model"), "--dataset", "ytvis_2021"])) == 0
-    assert run(parser.parse_args([str(tmp_path / "model"), str(tmp_path / "back.pth"), "--to-original"])) == 0
+def test_command_converts_there_and_back(checkpoint, tmp_path, capsys):
+    assert main(["convert", str(checkpoint), str(tmp_path / "model"), "--dataset", "ytvis_2021"]) == 0
+    assert main(["convert", str(tmp_path / "model"), str(tmp_path / "back.pth"), "--to-original"]) == 0
     assert capsys.readouterr().out == f"Wrote {tmp_path / 'model'}\nWrote {tmp_path / 'back.pth'}\n"
     back = read_checkpoint(tmp_path / "back.pth")
     assert all(torch.equal(back[name], tensor) for name, tensor in reference_state_dict("r50_ytvis").items())
