@@ -12,7 +12,6 @@ from ifc_hf.data.augmentation import (
     Appearance,
     Augmentation,
     Geometry,
-    resized_size_hw,
 )
 from ifc_hf.data.clips import ImageClipDataset, MixedClipDataset, VideoClipDataset, sample_frame_indices
 from ifc_hf.data.collator import ClipCollator
@@ -165,9 +164,10 @@ def test_crop_sides_lie_between_384_and_600_and_never_exceed_the_image():
 def test_defaults_are_those_of_the_authors():
     assert tuple(VIDEO_AUGMENTATION.shorter_sides) == (360, 480) and VIDEO_AUGMENTATION.crop_range is None
     assert tuple(IMAGE_AUGMENTATION.shorter_sides) == tuple(range(480, 801, 32))
-    assert resized_size_hw((720, 1280), 360) == (360, 640)
-    assert resized_size_hw((100, 1000), 360) == (133, 1333)
-    assert resized_size_hw((245, 410), 360) == (360, 602)
+    sizes = {(720, 1280): (360, 640), (100, 1000): (133, 1333), (245, 410): (360, 602)}
+    for size_hw, expected in sizes.items():
+        geometry = Augmentation(shorter_sides=(360,)).draw_geometry(size_hw, np.random.default_rng(0))
+        assert geometry.size_hw == expected
 
 
 def test_geometry_moves_frame_and_mask_alike():

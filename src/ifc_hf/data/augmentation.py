@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
+from transformers.image_utils import SizeDict
+
+from ..frames_ifc import nearest_source_indices, resized_size_hw
 
 BoolArray = NDArray[np.bool_]
 
@@ -50,9 +53,10 @@ class Augmentation:
             )
         top = int(rng.integers(height - crop_hw[0] + 1))
         left = int(rng.integers(width - crop_hw[1] + 1))
+        shorter_side = int(rng.choice(self.shorter_sides))
         return Geometry(
             crop_xyxy=(left, top, left + crop_hw[1], top + crop_hw[0]),
-            size_hw=resized_size_hw(crop_hw, int(rng.choice(self.shorter_sides))),
+            size_hw=resized_size_hw(crop_hw, SizeDict(shortest_edge=shorter_side, longest_edge=MAX_LONGER_SIDE)),
             flip=bool(rng.random() < self.flip_probability),
         )
 
@@ -88,15 +92,12 @@ class Geometry:
         height, width = self.size_hw
         left, top, right, bottom = self.crop_xyxy
         frame = frame.crop(self.crop_xyxy).resize((width, height), Image.Resampling.BILINEAR)
-        scaled = np.zeros((len(masks), height, width), dtype=bool)
-        for index, mask in enumerate(masks[:, top:bottom, left:right]):
-            # Through uint8: Pillow's 1-bit images are slower.
-            picture = Image.fromarray(mask.astype(np.uint8))
-            scaled[index] = np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
+        rows = top + nearest_source_indices(bottom - top, height)
+        columns = left + nearest_source_indices(right - left, width)
         if self.flip:
             frame = frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            scaled = scaled[:, :, ::-1]
-        return frame, scaled
+            columns = columns[::-1]
+        return frame, masks[:, rows[:, None], columns]
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,3 @@ class Appearance:
             turned = [Image.fromarray(mask.astype(np.uint8)).rotate(self.angle) for mask in masks]
             masks = np.stack([np.asarray(mask, dtype=bool) for mask in turned]) if turned else masks
         return frame, masks
-
-
-def resized_size_hw(
-    size_hw: tuple[int, int], shorter_side: int, longer_side: int = MAX_LONGER_SIDE
-) -> tuple[int, int]:
-    """Size at which the shorter side is as asked, unless the longer one would exceed its bound; rounded half up."""
-    scale = shorter_side / min(size_hw)
-    if max(size_hw) * scale > longer_side:
-        scale = longer_side / max(size_hw)
-    height, width = size_hw
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))

@@ -23,6 +23,8 @@ class BatchLoss:
         num_queries: Q.
         no_object_coefficient: Weight of "no object" in the class term.
 
+    Two things still differ if the parts do: the padded size, over whose pixels the mask term is a mean, and dropout.
+
     Deviation: the reference averages the class term over the processes, however many objects each of them has.
     """
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import AutoBackbone
+from transformers import PreTrainedModel
 
 from ..configuration_ifc import IfcConfig
 from ..modeling_ifc import IfcForVideoInstanceSegmentation
@@ -57,7 +57,7 @@ def load_backbone_weights(model: IfcForVideoInstanceSegmentation, source: str) -
 
         tensors = read_backbone_weights(source)
     else:
-        tensors = _pretrained_backbone(source, model.config)
+        tensors = _pretrained_tensors(source, backbone)
     expected = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
     # A batch norm that trains counts its batches; ours is four constants.
     given = {name: tuple(t.shape) for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
@@ -71,9 +71,14 @@ def load_backbone_weights(model: IfcForVideoInstanceSegmentation, source: str) -
     backbone.load_state_dict({name: tensors[name] for name in given})
 
 
-def _pretrained_backbone(source: str, config: IfcConfig) -> dict[str, Tensor]:
+def _pretrained_tensors(source: str, backbone: PreTrainedModel) -> dict[str, Tensor]:
+    """Tensors of a folder or repository, in the names of the backbone; those that don't fit are left out."""
     try:
-        backbone = AutoBackbone.from_pretrained(source, out_features=config.backbone_config.out_features)
-    except (OSError, RuntimeError) as error:
+        # The class of the backbone, because AutoBackbone asks the Hub about every folder.
+        loaded, report = type(backbone).from_pretrained(
+            source, config=backbone.config, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except (OSError, ValueError) as error:
         raise ValueError(f"{source} can't be loaded as a backbone: {' '.join(str(error).split())}") from error
-    return backbone.state_dict()
+    not_loaded = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    return {name: tensor for name, tensor in loaded.state_dict().items() if name not in not_loaded}
