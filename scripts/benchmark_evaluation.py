@@ -6,6 +6,7 @@ sides share matching and accumulation, and their scores must be equal.
 
 import argparse
 import gc
+import importlib.metadata
 import json
 import os
 import platform
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocotools
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
@@ -80,7 +80,9 @@ def write_data(arguments: argparse.Namespace, truth_path: Path, results_path: Pa
     """Videos of drifting blobs with uneven borders; most predictions follow an annotated one with an error."""
     random = np.random.default_rng(0)
     height, width = arguments.size
-    videos, annotations, results = [], [], []
+    videos: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for video_id in tqdm(range(1, arguments.videos + 1), desc="data"):
         names = [f"{video_id}/{frame}.jpg" for frame in range(arguments.frames)]
         videos.append({"id": video_id, "height": height, "width": width, "length": len(names), "file_names": names})
@@ -210,7 +212,7 @@ def summarize_timings(
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,
-            "pycocotools": getattr(pycocotools, "__version__", "unknown"),
+            "pycocotools": importlib.metadata.version("pycocotools"),
         },
         "arguments": {key: value for key, value in vars(arguments).items() if key != "output"},
         "unit": "CPU seconds, median over the repeats, sides in turn",
