@@ -109,7 +109,7 @@ def _to_row(video: Mapping[str, Any], is_reference: bool = False) -> dict[str, A
     tracks = []
     for position, track in enumerate(video["tracks"]):
         place = f"video {video['video_id']}, tracks[{position}]"
-        row = {"category_id": read_integer(track, "category_id", place)}
+        row: dict[str, Any] = {"category_id": read_integer(track, "category_id", place)}
         if not isinstance(track.get("segmentations"), list):
             raise ValueError(f"{place}: segmentations: expected a list, got {track.get('segmentations')}")
         row["segmentations"] = [ABSENT if mask is None else mask for mask in track["segmentations"]]

@@ -93,9 +93,8 @@ def rle_areas(rles: Sequence[Rle]) -> IntArray:
     """
     if not rles:
         return np.zeros(0, dtype=np.int64)
-    runs, first_run = _decode_strings([rle["counts"] for rle in rles])
-    num_runs = np.diff(first_run, append=len(runs))
-    is_foreground = (np.arange(len(runs)) - np.repeat(first_run, num_runs)) % 2 == 1
+    runs, position = _decode_strings([rle["counts"] for rle in rles])
+    first_run = np.flatnonzero(position == 0)
     totals = np.add.reduceat(runs, first_run)
     pixels = np.array([rle["size"][0] * rle["size"][1] for rle in rles], dtype=np.int64)
     wrong = (totals != pixels) | (np.minimum.reduceat(runs, first_run) < 0)
@@ -104,12 +103,12 @@ def rle_areas(rles: Sequence[Rle]) -> IntArray:
         if totals[index] == pixels[index]:
             raise RleError(index, "RLE counts hold a negative run length")
         raise RleError(index, _wrong_sum(int(totals[index]), *rles[index]["size"]))
-    areas: IntArray = np.add.reduceat(np.where(is_foreground, runs, 0), first_run)
+    areas: IntArray = np.add.reduceat(np.where(position % 2 == 1, runs, 0), first_run)
     return areas
 
 
 def _decode_strings(strings: Sequence[str | bytes]) -> tuple[IntArray, IntArray]:
-    """Run lengths of compressed counts, one behind the other, and the index of each string's first run.
+    """Run lengths of compressed counts, one behind the other, and their positions in their strings.
 
     A number is written in base 32, lowest digit first, one character each (code - 48); 32 marks that more digits
     follow and 16 in the last digit a negative number. From the fourth run on, a number is the difference to the run
@@ -122,36 +121,42 @@ def _decode_strings(strings: Sequence[str | bytes]) -> tuple[IntArray, IntArray]
     empty = np.flatnonzero(np.diff(string_end, prepend=0) == 0)
     if len(empty):
         raise RleError(int(empty[0]), "RLE counts are an empty string")
-    digits = np.frombuffer(b"".join(texts), dtype=np.uint8).astype(np.int64) - 48
-    is_last = (digits & 32) == 0
-    wrong = (digits < 0) | (digits > 63)
+    codes = np.frombuffer(b"".join(texts), dtype=np.uint8)
+    is_last = ((codes - 48) & 32) == 0
+    wrong = (codes < 48) | (codes > 48 + 63)
     wrong[string_end - 1] |= ~is_last[string_end - 1]
     if wrong.any():
         index = int(np.searchsorted(string_end, wrong.argmax(), side="right"))
         raise RleError(index, "RLE counts are not a valid string (a wrong character, or the end is missing)")
 
     number_end = np.flatnonzero(is_last) + 1
-    number_start = np.concatenate([[0], number_end[:-1]])
-    num_digits = number_end - number_start
-    string_of_number = np.searchsorted(string_end, number_start, side="right")
+    num_digits = np.diff(number_end, prepend=0)
+    number_start = number_end - num_digits
+    # Where each string's numbers begin and end: as many numbers as last digits before that.
+    run_end = np.searchsorted(number_end, string_end, side="right")
+    num_runs = np.diff(run_end, prepend=0)
     if num_digits.max() > MAX_DIGITS:
-        index = int(string_of_number[num_digits.argmax()])
+        index = int(np.searchsorted(run_end, num_digits.argmax(), side="right"))
         raise RleError(index, f"RLE counts hold a number of {num_digits.max()} digits")
-    shift = 5 * (np.arange(len(digits)) - np.repeat(number_start, num_digits))
-    runs = np.add.reduceat((digits & 31) << shift, number_start)
-    runs -= np.where(digits[number_end - 1] & 16, np.int64(1) << (5 * num_digits), 0)
+    runs = np.zeros(len(number_end), dtype=np.int64)
+    numbers = np.arange(len(number_end))
+    for digit in range(int(num_digits.max())):  # ever fewer numbers have another digit
+        numbers = numbers[num_digits[numbers] > digit]
+        runs[numbers] += ((codes[number_start[numbers] + digit] - 48) & 31).astype(np.int64) << (5 * digit)
+    negative = np.flatnonzero((codes[number_end - 1] - 48) & 16)
+    runs[negative] -= np.int64(1) << (5 * num_digits[negative])
 
-    first_run = np.searchsorted(string_of_number, np.arange(len(texts)))
-    position = np.arange(len(runs)) - first_run[string_of_number]
-    for parity in (0, 1):
-        chain = (position % 2 == parity) & (position > 0)
-        runs[chain] = _cumulate_per_group(runs[chain], string_of_number[chain])
-    return runs, first_run
+    position = np.arange(len(runs)) - np.repeat(run_end - num_runs, num_runs)
+    for chain, sizes in (
+        (position % 2 == 1, num_runs // 2),
+        ((position % 2 == 0) & (position > 0), (num_runs - 1) // 2),
+    ):
+        runs[chain] = _cumulate_per_group(runs[chain], sizes)
+    return runs, position
 
 
-def _cumulate_per_group(values: IntArray, groups: IntArray) -> IntArray:
-    """Cumulated sums that start anew where the ascending group number changes."""
-    sums = np.cumsum(values)
-    before_group = np.searchsorted(groups, groups)
-    cumulated: IntArray = sums - (sums - values)[before_group]
+def _cumulate_per_group(values: IntArray, sizes: IntArray) -> IntArray:
+    """Cumulated sums that start anew at every group of consecutive values."""
+    sums = np.concatenate([[0], np.cumsum(values)])
+    cumulated: IntArray = sums[1:] - np.repeat(sums[np.cumsum(sizes) - sizes], sizes)
     return cumulated
