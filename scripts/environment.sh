@@ -4,8 +4,9 @@ venv="${VENV:-.venv}"
 source "$venv/bin/activate"
 
 # Installing takes minutes even when there is nothing to do, so it happens only after a change of what to install.
+# --no-compile: Python compiles the few modules that get imported when they are.
 wanted=$(cat setup.cfg constraints.txt)
 if [ ! -f "$venv/installed" ] || [ "$wanted" != "$(cat "$venv/installed")" ]; then
-  pip install --quiet --constraint constraints.txt --editable ".[dev,draw,eval,train]"
+  pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev,draw,eval,train]"
   printf '%s\n' "$wanted" > "$venv/installed"
 fi
