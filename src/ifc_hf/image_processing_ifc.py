@@ -1,3 +1,16 @@
+# Copyright 2026 The ifc_hf maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """Image processor of IFC: videos in, padded clips and labels out; logits in, instances out."""
 
 from collections.abc import Callable, Sequence
@@ -30,6 +43,8 @@ class IfcImageProcessorKwargs(ImagesKwargs, total=False):
     num_labels: int | None
 
 
+# auto_docstring describes images; this class takes videos, and documents itself.
+# trf-ignore: TRF057
 class IfcImageProcessor(BaseImageProcessor):
     """Prepares videos for IFC and reads its outputs.
 
@@ -142,6 +157,8 @@ class IfcImageProcessor(BaseImageProcessor):
         """
         return clips_from_outputs(outputs, target_sizes, threshold, pixel_mask)
 
+    # Documented by `__call__`.
+    # trf-ignore: TRF057
     def preprocess(self, images: Any, annotations: Any = None, **kwargs: Any) -> BatchFeature:
         """Same as calling the processor."""
         return super().preprocess(images, annotations, **kwargs)

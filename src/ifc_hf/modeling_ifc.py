@@ -1,3 +1,16 @@
+# Copyright 2026 The ifc_hf maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """IFC, Inter-Frame Communication Transformers (NeurIPS 2021, arXiv 2106.03299): the whole forward pass.
 
 ```
@@ -174,6 +187,8 @@ class IfcPreTrainedModel(PreTrainedModel):
         return loaded
 
     @torch.no_grad()
+    # Every kind of parameter has its rule here, so nothing is left for the base class.
+    # trf-ignore: TRF018
     def _init_weights(self, module):
         """Initialises as the reference does: each class states its own rule, all else follows PyTorch's defaults."""
         if isinstance(module, IfcModel):
@@ -229,6 +244,7 @@ class IfcModel(IfcPreTrainedModel):
 
     def freeze_backbone(self) -> None:
         """Takes the first `config.frozen_backbone_stages` parts (stem, stage 1, ...) out of training."""
+        # CODEPATH: the authors' checkpoints freeze two parts; 0 is for backbones trained whole.
         if not self.config.frozen_backbone_stages:
             return
         stem = getattr(self.backbone, "embedder", None) or getattr(self.backbone, "embeddings", None)
@@ -388,6 +404,7 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
 
         loss = loss_dict = auxiliary_outputs = None
         if labels is not None:
+            # CODEPATH: on for the authors' checkpoints; off to train the last layer alone.
             earlier_layers = outputs.intermediate_hidden_states[:-1] if self.config.auxiliary_loss else ()
             auxiliary_outputs = [
                 {
@@ -662,12 +679,16 @@ class IfcEncoder(IfcPreTrainedModel):
     def __init__(self, config: IfcConfig):
         super().__init__(config)
         self.layers = nn.ModuleList(IfcEncoderLayer(config) for _ in range(config.encoder_layers))
+        # CODEPATH: post-norm in the authors' checkpoints; their code can train pre-norm ones.
         self.pixel_norm = nn.LayerNorm(config.hidden_size) if config.pre_norm else nn.Identity()
+        # CODEPATH: as above.
         self.memory_norm = nn.LayerNorm(config.hidden_size) if config.pre_norm else nn.Identity()
         self.post_init()
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
+    # Called by IfcModel alone: its own docstring, with shapes, says more than a generated one.
+    # trf-ignore: TRF057
     def forward(
         self,
         inputs_embeds: Tensor,
@@ -747,6 +768,8 @@ class IfcDecoderLayer(GradientCheckpointingLayer):
 
 
 @dataclass
+# Internal: its docstring says all there is.
+# trf-ignore: TRF057
 class IfcDecoderOutput(BaseModelOutputWithCrossAttentions):
     """Adds the normalised hidden states of every layer, each (B, Q, C), to the usual outputs of a decoder."""
 
@@ -768,6 +791,8 @@ class IfcDecoder(IfcPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
+    # Called by IfcModel alone: its own docstring, with shapes, says more than a generated one.
+    # trf-ignore: TRF057
     def forward(
         self,
         query_position: Tensor,
@@ -856,10 +881,10 @@ class IfcFrozenBatchNorm2d(nn.Module):
     def __init__(self, num_features: int, eps: float = 1e-5):
         super().__init__()
         self.eps = eps
-        self.register_buffer("weight", torch.ones(num_features))
-        self.register_buffer("bias", torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features))
+        self.weight = nn.Buffer(torch.ones(num_features))
+        self.bias = nn.Buffer(torch.zeros(num_features))
+        self.running_mean = nn.Buffer(torch.zeros(num_features))
+        self.running_var = nn.Buffer(torch.ones(num_features))
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
