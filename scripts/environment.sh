@@ -7,6 +7,6 @@ source "$venv/bin/activate"
 # --no-compile: Python compiles the few modules that get imported when they are.
 wanted=$(cat setup.cfg constraints.txt)
 if [ ! -f "$venv/installed" ] || [ "$wanted" != "$(cat "$venv/installed")" ]; then
-  pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev,draw,eval,train]"
+  pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev,draw,eval,hota,train]"
   printf '%s\n' "$wanted" > "$venv/installed"
 fi
