@@ -28,14 +28,14 @@ from ifc_hf.mask_utils_ifc import encode_rle
 from ifc_hf.modeling_ifc import IfcFrozenBatchNorm2d
 
 TRAINING_FRAMES = 2  # per clip; the network takes any number afterwards
-SMALL_HW, LARGE_HW = (96, 160), (128, 224)  # frame sizes of the first part of the training and of the rest
-SHARE_OF_SMALL_FRAMES = 0.8
+TRAINING_SIZE_HW = (96, 160)
+SIZE_HW = (128, 224)  # of evaluation clips; the processor scales to this height: finer masks than at the training's
 LEARNING_RATE = 6e-4
 WARM_UP_STEPS = 100
 MAX_GRADIENT_NORM = 1.0  # the paper's 0.01 is meant for a pretrained backbone
 STEPS_PER_SAVE = 100
 EVALUATION_SEEDS = (1001, 1002, 1003)
-EVALUATION_CLIPS, EVALUATION_FRAMES = 40, 8
+EVALUATION_CLIPS, EVALUATION_FRAMES = 20, 8
 
 
 def main() -> None:
@@ -44,11 +44,13 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, required=True, help="folder with the packages that demo_clips.py names")
     parser.add_argument("--work", type=Path, required=True, help="folder for extracted assets and the training state")
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1200, help="length of the learning rate schedule")
+    parser.add_argument("--stop-at", type=int, help="step at which to stop before the schedule's end")
     parser.add_argument("--batch-size", type=int, default=4, help="clips per step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    args.stop_at = min(args.stop_at or args.steps, args.steps)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     model = IfcForVideoInstanceSegmentation(demo_config())
@@ -117,13 +119,14 @@ def train(model: nn.Module, assets: Assets, args: argparse.Namespace) -> float:
     start = time.process_time()
     model.train()
     running: dict[str, float] = {}
-    progress = tqdm(range(first_step, args.steps), initial=first_step, total=args.steps, unit="step", mininterval=5)
+    progress = tqdm(
+        range(first_step, args.stop_at), initial=first_step, total=args.stop_at, unit="step", mininterval=5
+    )
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * learning_rate_factor(step, args.steps)
-        size_hw = SMALL_HW if step < SHARE_OF_SMALL_FRAMES * args.steps else LARGE_HW
         indices = range(step * args.batch_size, (step + 1) * args.batch_size)
-        clips = [make_clip(assets, args.seed, index, TRAINING_FRAMES, size_hw) for index in indices]
+        clips = [make_clip(assets, args.seed, index, TRAINING_FRAMES, TRAINING_SIZE_HW) for index in indices]
         outputs = model(
             pixel_values=torch.stack([normalised(frames) for frames, _, _ in clips]),
             labels=[
@@ -139,7 +142,7 @@ def train(model: nn.Module, assets: Assets, args: argparse.Namespace) -> float:
             value = float(outputs.loss_dict[name].detach())
             running[name] = 0.98 * running.get(name, value) + 0.02 * value
         progress.set_postfix({name: f"{value:.3f}" for name, value in running.items()}, refresh=False)
-        if (step + 1) % STEPS_PER_SAVE == 0 or step + 1 == args.steps:
+        if (step + 1) % STEPS_PER_SAVE == 0 or step + 1 == args.stop_at:
             seconds = seconds_before + time.process_time() - start
             state = {
                 "model": model.state_dict(),
@@ -179,7 +182,7 @@ def export(trained: nn.Module, folder: Path) -> IfcForVideoInstanceSegmentation:
     config = json.loads(config_file.read_text()) | {"dtype": "float32"}
     config_file.write_text(json.dumps(config, indent=2) + "\n")
     (folder / "model.safetensors").chmod(0o644)
-    processor = IfcImageProcessor(size={"shortest_edge": LARGE_HW[0], "longest_edge": 4 * LARGE_HW[0]})
+    processor = IfcImageProcessor(size={"shortest_edge": SIZE_HW[0], "longest_edge": 4 * SIZE_HW[0]})
     processor.save_pretrained(folder)
     return IfcForVideoInstanceSegmentation.from_pretrained(folder)
 
@@ -199,8 +202,8 @@ def evaluate(model: IfcForVideoInstanceSegmentation, folder: Path, assets: Asset
     segmenter = IfcVideoSegmenter(model, IfcImageProcessor.from_pretrained(folder))
     videos, annotations, predictions = [], [], []
     for index in range(EVALUATION_CLIPS):
-        frames, labels, masks = make_clip(assets, seed, index, EVALUATION_FRAMES, LARGE_HW)
-        height, width = LARGE_HW
+        frames, labels, masks = make_clip(assets, seed, index, EVALUATION_FRAMES, SIZE_HW)
+        height, width = SIZE_HW
         videos.append({"id": index + 1, "height": height, "width": width, "length": len(frames)})
         for label, instance_masks in zip(labels.tolist(), masks, strict=True):
             rles = encode_rle(instance_masks)
@@ -245,8 +248,8 @@ not for real use.** On real videos expect missed objects, wrong classes and roug
   Classes: {labels}. Frames are scaled to {size} pixels on the shorter side, so masks are coarse.
 - Data: generated clips (`scripts/demo_clips.py`) of emoji, and of rabbits cut out of Big Buck Bunny with GrabCut, that
   move over pictures, with exact masks. The shot of the film that the package's sample clip shows was not used.
-- Training: `{command}`: {steps} steps of {batch_size} clips of {frames} frames, {small} and for the
-  last {large_share:.0%} of the steps {large} pixels, seed {seed}. Hardware: {hardware}, torch {torch}.
+- Training: `{command}`: {steps} steps of {batch_size} clips of {frames} frames, {training_size} pixels,
+  seed {seed}. Hardware: {hardware}, torch {torch}.
 - Licence: Apache-2.0. Data credits: Fluent Emoji (c) Microsoft, MIT; Noto Emoji (c) Google, Apache-2.0; Big Buck Bunny
   (c) 2008 Blender Foundation / www.bigbuckbunny.org, CC-BY 3.0; pictures of scikit-image, CC0.
 
@@ -278,14 +281,12 @@ def write_model_card(
             width=config.hidden_size,
             queries=config.num_queries,
             labels=", ".join(LABELS),
-            size=LARGE_HW[0],
-            command=f"python scripts/train_demo_checkpoint.py --steps {args.steps}",
-            steps=args.steps,
+            size=SIZE_HW[0],
+            command=f"python scripts/train_demo_checkpoint.py --steps {args.steps} --stop-at {args.stop_at}",
+            steps=args.stop_at,
             batch_size=args.batch_size,
             frames=TRAINING_FRAMES,
-            small="x".join(map(str, SMALL_HW)),
-            large="x".join(map(str, LARGE_HW)),
-            large_share=1 - SHARE_OF_SMALL_FRAMES,
+            training_size="x".join(map(str, TRAINING_SIZE_HW)),
             seed=args.seed,
             hardware=f"{args.threads} thread of a shared {platform.machine()} CPU",
             torch=torch.__version__,

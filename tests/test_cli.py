@@ -132,6 +132,13 @@ def test_not_a_video(model_folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_missing_drawing_library_is_said_before_anything_is_done(model_folder, video, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ifc_hf.visualization.sv", None)
+    assert predict(video, "-o", tmp_path / "out", "--model", model_folder) == 1
+    assert 'drawing needs supervision: pip install "ifc_hf[draw]"' in error_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
 def test_videos_of_one_name(model_folder, video, tmp_path, capsys):
     (tmp_path / "b").mkdir()
     shutil.copy(video, tmp_path / "b" / "clip.mp4")

@@ -126,9 +126,9 @@ def open_video(path: Path) -> av.container.InputContainer:
         reason = "the file is empty" if path.stat().st_size == 0 else str(error.strerror or error)
         raise VideoError(f"{path}: not a readable video ({reason})") from error
     if not container.streams.video:
-        kinds = sorted({stream.type for stream in container.streams}) or ["no stream at all"]
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         container.close()
-        raise VideoError(f"{path}: holds no video stream, only {', '.join(kinds)}")
+        raise VideoError(f"{path}: holds no video stream, only {kinds}")
     container.streams.video[0].thread_type = "AUTO"
     return container
 
@@ -176,7 +176,7 @@ def truncated(path: Path, count: int, expected: int, reason: str) -> TruncatedVi
 
 def upright(frame: VideoFrame) -> Frame:
     """RGB array of a decoded frame, turned by the rotation that the file asks for."""
-    image = frame.to_ndarray(format="rgb24")
+    image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .mask_utils_ifc import decode_rle, masks_to_boxes_xyxy
 
+sv: Any
 try:
     import supervision as sv
 except ImportError:  # drawing is an extra
@@ -94,8 +95,7 @@ def draw_instances(
         ValueError: If sizes or lengths don't agree.
         ImportError: If supervision is not installed.
     """
-    if sv is None:
-        raise ImportError('drawing needs supervision: pip install "ifc_hf[draw]"')
+    require_supervision()
     if masks.ndim != 3 or masks.shape[1:] != frame.shape[:2]:
         raise ValueError(f"expected masks (N, {frame.shape[0]}, {frame.shape[1]}) for this frame, got {masks.shape}")
     if not len(masks) == len(track_ids) == len(captions):
@@ -117,6 +117,12 @@ def draw_instances(
     texts = [captions[index] for index in shown]
     canvas = label_annotator(frame.shape[:2]).annotate(canvas, detections, labels=texts)
     return np.ascontiguousarray(canvas[..., ::-1])
+
+
+def require_supervision() -> None:
+    """Raise the ImportError that says what to install if drawing is impossible."""
+    if sv is None:
+        raise ImportError('drawing needs supervision: pip install "ifc_hf[draw]"')
 
 
 def track_color(track_id: int) -> tuple[int, int, int]:

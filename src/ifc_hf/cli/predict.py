@@ -110,12 +110,17 @@ def run(args: argparse.Namespace) -> int:
     folders = output_folders(args.videos, args.output)
     settings = {name: getattr(args, name) for name in SETTINGS}
     waiting = [
-        video for video in args.videos if args.overwrite or not is_finished(folders[video] / "tracks.json", settings)
+        video for video in folders if args.overwrite or not is_finished(folders[video] / "tracks.json", settings)
     ]
-    for video in set(args.videos) - set(waiting):
-        print(f"{video}: done before, see {folders[video]}")
+    for video in folders:
+        if video not in waiting:
+            print(f"{video}: done before, see {folders[video]}")
     if not waiting:
         return 0
+    if not args.no_video:
+        from ..visualization import require_supervision
+
+        require_supervision()  # before the work, not after it
     segmenter = load_segmenter(args)
     failures = 0
     for video in waiting:
@@ -199,6 +204,7 @@ def predict_video(
     from ..video_io import video_info
 
     info = video_info(video)
+    folder.mkdir(parents=True, exist_ok=True)
     times: list[float] = []
     problems: list[str] = []
     with tqdm(desc=f"segment {video.name}", total=info.num_frames, unit="frame") as progress:
@@ -215,7 +221,6 @@ def predict_video(
         settings=settings,
         tracks=segmenter.tracks(),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     if not args.no_video:
         draw_video(prediction, folder / "drawn.mp4", args.boxes)
     write_json(folder / "tracks.json", asdict(prediction))
