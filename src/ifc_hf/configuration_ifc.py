@@ -1,7 +1,21 @@
+# Copyright 2026 The ifc_hf maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """Configuration of IFC: the sizes of the network, the weights of its loss and the rules they have to obey."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import auto_docstring
 
@@ -121,6 +135,8 @@ class IfcConfig(PreTrainedConfig):
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}.")
+        if self.activation_function not in ACT2FN:
+            raise ValueError(f"activation_function must be one of {sorted(ACT2FN)}, got {self.activation_function!r}.")
         out_features = getattr(self.backbone_config, "out_features", None)
         if out_features is not None and len(out_features) != 3:
             raise ValueError(
