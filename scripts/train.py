@@ -1,12 +1,9 @@
 #!/usr/bin/env python
-"""Trains a model: the same as `ifc-hf train`, as a file that torchrun and accelerate launch can start."""
+"""Trains a model: `ifc-hf train` as a file that torchrun and accelerate launch can start in several processes."""
 
-import argparse
 import sys
 
-from ifc_hf.cli.train import add_arguments, run
+from ifc_hf.cli.main import main
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args()))
+    sys.exit(main(["train", *sys.argv[1:]]))

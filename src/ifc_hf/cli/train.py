@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.description = "Trains a model. Several processes: torchrun --nproc_per_node N scripts/train.py ..."
     parser.add_argument("--recipe", required=True, help="name of a recipe, or a JSON file of that form")
     parser.add_argument("--data", help="folder of the videos (YouTube-VIS, OVIS, or any set in that format)")
     parser.add_argument("--coco", help="folder of COCO")
@@ -38,32 +36,28 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains.
+    """Trains, in each of the processes that torchrun has started, or in this one alone.
 
     Args:
         args: As declared by `add_arguments`.
 
     Returns:
-        The exit code: 0, or 1 after one line on the standard error that says why.
+        The exit code 0; what goes wrong is raised.
     """
     from dataclasses import replace
 
     from ..training import load_recipe
     from ..training.session import make_trainer
 
-    try:
-        recipe = load_recipe(args.recipe)
-        splits = {"split": args.split, "eval_split": args.eval_split}
-        recipe = replace(recipe, data=recipe.data | {name: split for name, split in splits.items() if split})
-        trainer = make_trainer(
-            recipe, args.output, args.data, args.coco, args.checkpoint, args.backbone_weights, args.labels,
-            dict(args.settings), args.cache_dir,
-        )  # fmt: skip
-        trainer.train(resume_from_checkpoint=args.resume)
-        trainer.save_model()
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    recipe = load_recipe(args.recipe)
+    splits = {"split": args.split, "eval_split": args.eval_split}
+    recipe = replace(recipe, data=recipe.data | {name: split for name, split in splits.items() if split})
+    trainer = make_trainer(
+        recipe, args.output, args.data, args.coco, args.checkpoint, args.backbone_weights, args.labels,
+        dict(args.settings), args.cache_dir,
+    )  # fmt: skip
+    trainer.train(resume_from_checkpoint=args.resume)
+    trainer.save_model()
     if trainer.is_world_process_zero():
         print(f"Wrote {args.output}")
     return 0

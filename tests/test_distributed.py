@@ -1,0 +1,82 @@
+"""Training and evaluation in several processes, and in a process that is killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ifc_hf.data.synthetic import write_synthetic_ytvis
+from ifc_hf.training.checkpoints import last_whole_checkpoint
+from tiny_training import __file__ as PROGRAM
+
+# These start processes that import torch anew: more than a few seconds each.
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """8 videos to train on, 3 to evaluate on: an odd number for two processes."""
+    return write_synthetic_ytvis(
+        tmp_path_factory.mktemp("data"), num_videos=8, num_frames=4, size_hw=(32, 48), num_valid_videos=3
+    )
+
+
+def train(data: Path, output: Path, processes: int, *options: str, **settings: object) -> int:
+    """Runs `tiny_training.py` and returns its exit code."""
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={free_port()}"]
+    command = [*launcher, PROGRAM, str(data), str(output), "--settings", json.dumps(settings), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    print(result.stdout[-2000:], result.stderr[-4000:])
+    return result.returncode
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def history(output: Path) -> list[dict]:
+    return json.loads((output / "history.json").read_text(encoding="utf-8"))
+
+
+def test_two_processes_equal_one_with_the_joined_batch(data, tmp_path):
+    options = ["--evaluate", "--config", '{"dropout": 0.0}']
+    settings = {"max_steps": 2, "max_grad_norm": 1e9}
+    assert train(data, tmp_path / "one", 1, *options, per_device_train_batch_size=4, **settings) == 0
+    assert train(data, tmp_path / "two", 2, *options, per_device_train_batch_size=2, **settings) == 0
+    one, two = (torch.load(tmp_path / name / "gradients.pt") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    largest = max(float(gradient.abs().max()) for gradient in one.values())
+    for name, gradient in one.items():
+        assert float((two[name] - gradient).abs().max()) <= 1e-5 * largest, name
+    for log_one, log_two in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
+        assert log_one.keys() == log_two.keys()
+        for name, value in log_one.items():
+            if name.startswith(("loss", "eval_A")):
+                assert log_two[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    assert "eval_AP" in history(tmp_path / "two")[-1]
+
+
+def test_killed_and_resumed_training_ends_with_the_weights_of_one_never_killed(data, tmp_path):
+    # An evaluation lies between the save and the next step, and another between that and the kill. Dropout is on.
+    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 1}
+    assert train(data, tmp_path / "whole", 1, **settings) == 0
+    assert train(data, tmp_path / "killed", 1, "--kill-after", "5", **settings) == -signal.SIGKILL
+    assert last_whole_checkpoint(str(tmp_path / "killed")).endswith("checkpoint-3")
+    assert train(data, tmp_path / "killed", 1, "--resume", **settings) == 0
+    whole, resumed = (torch.load(tmp_path / name / "weights.pt") for name in ("whole", "killed"))
+    assert whole.keys() == resumed.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(resumed[name], tensor), name
+    losses = [[log["loss"] for log in history(tmp_path / name) if "loss" in log][-1] for name in ("whole", "killed")]
+    assert losses[0] == losses[1]
