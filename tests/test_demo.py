@@ -1,0 +1,45 @@
+"""What ships works as it is: the demo checkpoint finds the rabbit of the sample clip."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor, default_checkpoint
+from ifc_hf.cli.main import main
+from ifc_hf.mask_utils_ifc import decode_rle
+from ifc_hf.samples import sample_clip
+from ifc_hf.video_io import read_frames, video_info
+
+# The rabbit's body covers this pixel (x, y) from frame 15 on (read off the frames by eye).
+BODY_XY, BODY_FRAMES = (235, 170), range(15, 40)
+
+
+def test_sample_clip():
+    info = video_info(sample_clip())
+    assert (info.size_hw, info.num_frames, info.fps) == ((360, 640), 40, 25)
+    assert len(list(read_frames(sample_clip()))) == 40
+    assert sample_clip().stat().st_size < 500_000
+
+
+def test_checkpoint_is_complete_and_small():
+    files = {path.name: path.stat().st_size for path in default_checkpoint().iterdir()}
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"} <= set(files)
+    assert sum(files.values()) < 10_000_000
+    model, info = IfcForVideoInstanceSegmentation.from_pretrained(default_checkpoint(), output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert str(model.dtype) == "torch.float32", "half precision is for the disk"
+    assert IfcImageProcessor.from_pretrained(default_checkpoint()).size["shortest_edge"] == 128
+
+
+def test_demo_finds_the_rabbit(tmp_path, capsys):
+    pytest.importorskip("supervision", reason="drawing is the extra `draw`")
+    assert main(["demo", "-o", str(tmp_path)]) == 0
+    tracks = json.loads((tmp_path / "bunny" / "tracks.json").read_text())["tracks"]
+    best = tracks[0]
+    assert best["label"] == "rabbit"
+    masks = [best["segmentations"][frame] for frame in BODY_FRAMES]
+    on_body = [mask is not None and decode_rle(mask)[BODY_XY[1], BODY_XY[0]] for mask in masks]
+    assert np.mean(on_body) > 0.8
+    assert video_info(tmp_path / "bunny" / "drawn.mp4").num_frames == 40
+    assert "tiny one, trained for some minutes on pasted cut-outs" in capsys.readouterr().out
