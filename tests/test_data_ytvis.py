@@ -112,6 +112,8 @@ def test_held_out_split_is_a_fixed_tenth(tmp_path, load):
     train, held = (load(tmp_path, split=split)["video_id"] for split in ("train_sub", "val_sub"))
     assert list(held) == [4, 21, 25]
     assert sorted([*train, *held]) == list(range(1, 26))
+    with pytest.raises(DataSetError, match=r"valid\.json: of 1 videos none belongs to 'long'"):
+        load(tmp_path, split="valid_long")
 
 
 def test_long_videos_of_2022(tmp_path, load):
@@ -163,6 +165,8 @@ def test_embedded_frames_survive_without_the_files(root, load, tmp_path):
         assert np.asarray(loaded[0]["frames"][1]).shape == (*SIZE_HW, 3)
         assert without_decoding(loaded)[0]["frames"][1] == {"bytes": jpeg, "path": "00001.jpg"}
         assert loaded[0]["objects"] == dataset[0]["objects"]
+        assert category_ids(loaded) == [1, 2, 3] and has_annotations(loaded)
+    assert id2label(map_labels(without_decoding(parquet), {"circle": "ball"})) == {0: "ball"}
 
 
 def test_map_labels(root, load, tmp_path):

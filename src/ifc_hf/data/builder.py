@@ -88,7 +88,8 @@ class AnnotationBuilder(datasets.GeneratorBasedBuilder):
             logger.warning("%s: %d annotations dropped, first: %s", parsed.file, len(tracks), dropped[0])
             problems = [problem for problem in problems if problem.annotation_id is None]
         if not videos and not problems:
-            message = f"split {self.location.subset or ''} has no {self.noun}"
+            part = f"of {len(parsed.videos)} {self.noun}s none belongs to {self.location.subset!r}"
+            message = part if self.location.subset else f"there is no {self.noun}"
             problems.append(Problem(f"no {self.noun}", message, parsed.file))
         folder = self.location.image_folder
         problems += missing_frames(videos, folder, parsed.file, self.noun)

@@ -21,13 +21,28 @@ def id2label(dataset: Rows) -> dict[int, str]:
 
 
 def category_ids(dataset: Rows) -> list[int]:
-    """Category id in the annotation file of every label index: what a results file has to speak in."""
-    return list(_description(dataset)["category_ids"])
+    """Category id in the annotation file of every label index: what a results file has to speak in.
+
+    `load_ytvis` and `load_coco` keep them; of rows that went through the Hub they are gathered from the objects.
+
+    Raises:
+        ValueError: If a class has no object to tell its id.
+    """
+    description = _description(dataset)
+    if description is not None:
+        return list(description["category_ids"])
+    found = {item["category"]: item["category_id"] for row in dataset for item in row["objects"]}
+    names = _category_feature(dataset.features).names
+    unknown = [name for label, name in enumerate(names) if label not in found]
+    if unknown:
+        raise ValueError(f"no row tells the category id of the classes {unknown}")
+    return [found[label] for label in range(len(names))]
 
 
 def has_annotations(dataset: Rows) -> bool:
     """Whether the split's file has annotations; the official valid.json and test.json have none."""
-    return bool(_description(dataset)["has_annotations"])
+    description = _description(dataset)
+    return any(row["objects"] for row in dataset) if description is None else bool(description["has_annotations"])
 
 
 def read_label_map(mapping: Mapping[str, str | None] | str | os.PathLike[str]) -> dict[str, str | None]:
@@ -82,7 +97,10 @@ def map_labels(
     }
     features = datasets.Features(dataset.features)
     features["objects"] = datasets.List({**features["objects"].feature, "category": datasets.ClassLabel(names=wanted)})
-    description = {**_description(dataset), "category_ids": list(range(1, len(wanted) + 1))}
+    description = {
+        **(_description(dataset) or {"has_annotations": has_annotations(dataset)}),
+        "category_ids": list(range(1, len(wanted) + 1)),
+    }
     options = {} if isinstance(dataset, datasets.IterableDataset) else {"desc": "Mapping classes"}
     mapped = dataset.map(_relabel, fn_kwargs={"new_label": new_label}, features=features, **options)
     mapped.info.description = json.dumps(description)
@@ -102,11 +120,10 @@ def _category_feature(features: datasets.Features) -> datasets.ClassLabel:
     return features["objects"].feature["category"]
 
 
-def _description(dataset: Rows) -> dict[str, Any]:
-    """Raises a ValueError if the rows don't come from our readers."""
+def _description(dataset: Rows) -> dict[str, Any] | None:
+    """What our readers wrote into the data set's info; None for rows that lost it (the Hub keeps no description)."""
     try:
         content = json.loads(dataset.info.description)
-        return {"category_ids": content["category_ids"], "has_annotations": content["has_annotations"], **content}
-    except (TypeError, ValueError, KeyError) as error:
-        raise ValueError("expected rows of load_ytvis or load_coco: the data set doesn't state its category ids "
-                         "(dataset.info.description)") from error  # fmt: skip
+    except (TypeError, ValueError):
+        return None
+    return content if isinstance(content, dict) and {"category_ids", "has_annotations"} <= content.keys() else None

@@ -64,7 +64,7 @@ def compress_rle(rle: Mapping[str, Any], height: int, width: int) -> dict[str, A
     try:
         size = rle_size_hw(rle)
         runs = run_lengths(rle["counts"])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise SegmentationError("bad RLE", str(error)) from error
     if size != (height, width):
         message = f"RLE is {size[0]}x{size[1]} (height x width), the frame is {height}x{width}"
