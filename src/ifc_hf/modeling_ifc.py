@@ -190,26 +190,24 @@ class IfcPreTrainedModel(PreTrainedModel):
     # Every kind of parameter has its rule here, so nothing is left for the base class.
     # trf-ignore: TRF018
     def _init_weights(self, module):
-        """Initialises as the reference does: each class states its own rule, all else follows PyTorch's defaults."""
+        """Initialises as the reference does.
+
+        Modules without weights of their own never arrive here (Transformers passes them over in code that isn't its
+        own), so the layers that start unlike PyTorch's have classes of their own.
+        """
         if isinstance(module, IfcModel):
             # Kaiming normal, fan-out, for ReLU: the fan-out of an (M, C) table is M.
             for table in (module.memory_tokens, module.memory_position):
                 init.normal_(table, std=math.sqrt(2 / max(1, self.config.num_memory_tokens)))
-        elif isinstance(module, IfcAttention):
-            # The reference packs query, key and value into one (3C, C) matrix, which halves Xavier's variance.
-            for projection in (module.q_proj, module.k_proj, module.v_proj):
-                init.xavier_uniform_(projection.weight, gain=math.sqrt(0.5))
-                init.zeros_(projection.bias)
-            init.xavier_uniform_(module.o_proj.weight)
-            init.zeros_(module.o_proj.bias)
-        elif isinstance(module, IfcFeedForward):
-            for linear in (module.up_proj, module.down_proj):
-                init.xavier_uniform_(linear.weight)
-                _init_bias_as_torch(linear)
-        elif isinstance(module, IfcMaskHead):
-            for convolution in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
-                init.kaiming_uniform_(convolution.weight, a=1)
-                init.zeros_(convolution.bias)
+        elif isinstance(module, IfcXavierLinear):
+            init.xavier_uniform_(module.weight, gain=module.gain)
+            if module.has_zero_bias:
+                init.zeros_(module.bias)
+            else:
+                _init_bias_as_torch(module)
+        elif isinstance(module, IfcMaskConv2d):
+            init.kaiming_uniform_(module.weight, a=1)
+            init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight)
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
@@ -247,8 +245,10 @@ class IfcModel(IfcPreTrainedModel):
         # CODEPATH: the authors' checkpoints freeze two parts; 0 is for backbones trained whole.
         if not self.config.frozen_backbone_stages:
             return
-        stem = getattr(self.backbone, "embedder", None) or getattr(self.backbone, "embeddings", None)
-        encoder = getattr(self.backbone, "encoder", None)
+        # Some backbones are the model itself (ResNet), others hold it (Swin).
+        backbone = getattr(self.backbone, self.backbone.base_model_prefix, self.backbone)
+        stem = getattr(backbone, "embedder", None) or getattr(backbone, "embeddings", None)
+        encoder = getattr(backbone, "encoder", None)
         stages = getattr(encoder, "stages", None) or getattr(encoder, "layers", None)
         if stem is None or stages is None:
             logger.warning_once(
@@ -456,16 +456,16 @@ class IfcMaskHead(nn.Module):
         super().__init__()
         width = config.hidden_size
         channels_8, channels_16, _ = backbone_channels
-        self.conv_32 = nn.Conv2d(width, width, kernel_size=3, padding=1)
+        self.conv_32 = IfcMaskConv2d(width, width, kernel_size=3, padding=1)
         self.norm_32 = nn.GroupNorm(32, width)
-        self.lateral_16 = nn.Conv2d(channels_16, width, kernel_size=1)
-        self.conv_16 = nn.Conv2d(width, width, kernel_size=3, padding=1)
+        self.lateral_16 = IfcMaskConv2d(channels_16, width, kernel_size=1)
+        self.conv_16 = IfcMaskConv2d(width, width, kernel_size=3, padding=1)
         self.norm_16 = nn.GroupNorm(32, width)
-        self.lateral_8 = nn.Conv2d(channels_8, width, kernel_size=1)
-        self.conv_8 = nn.Conv2d(width, width, kernel_size=3, padding=1)
+        self.lateral_8 = IfcMaskConv2d(channels_8, width, kernel_size=1)
+        self.conv_8 = IfcMaskConv2d(width, width, kernel_size=3, padding=1)
         self.norm_8 = nn.GroupNorm(32, width)
-        self.depthwise = nn.Conv2d(width, width, kernel_size=5, padding=2, groups=width)
-        self.pointwise = nn.Conv2d(width, width, kernel_size=1)
+        self.depthwise = IfcMaskConv2d(width, width, kernel_size=5, padding=2, groups=width)
+        self.pointwise = IfcMaskConv2d(width, width, kernel_size=1)
         self.query_mlp = IfcMLP(width, width, num_layers=3)
 
     def forward(self, encoded_map: Tensor, feature_map_8: Tensor, feature_map_16: Tensor) -> Tensor:
@@ -498,6 +498,10 @@ class IfcMaskHead(nn.Module):
     def predict(self, hidden_states: Tensor, pixel_features: Tensor) -> Tensor:
         """Mask logits (B, Q, T, h, w) of the (B, Q, C) queries on the (B, T, C, h, w) pixel features."""
         return torch.einsum("bqc,btchw->bqthw", self.query_mlp(hidden_states), pixel_features)
+
+
+class IfcMaskConv2d(nn.Conv2d):
+    """Convolution of the mask head; starts with Kaiming uniform weights (a=1) and no bias."""
 
 
 class IfcMLP(nn.Module):
@@ -543,10 +547,12 @@ class IfcAttention(nn.Module):
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        width = config.hidden_size
+        # The reference packs query, key and value into one (3C, C) matrix, which halves the variance of Xavier's rule.
+        self.q_proj = IfcXavierLinear(width, width, gain=math.sqrt(0.5), has_zero_bias=True)
+        self.k_proj = IfcXavierLinear(width, width, gain=math.sqrt(0.5), has_zero_bias=True)
+        self.v_proj = IfcXavierLinear(width, width, gain=math.sqrt(0.5), has_zero_bias=True)
+        self.o_proj = IfcXavierLinear(width, width, has_zero_bias=True)
 
     def forward(
         self,
@@ -589,13 +595,22 @@ class IfcMemoryAttention(IfcAttention):
     """Attention of a memory token to its counterparts in all frames of the clip."""
 
 
+class IfcXavierLinear(nn.Linear):
+    """Linear layer of the transformer; starts with Xavier uniform weights."""
+
+    def __init__(self, in_features: int, out_features: int, gain: float = 1.0, has_zero_bias: bool = False):
+        super().__init__(in_features, out_features)
+        self.gain = gain
+        self.has_zero_bias = has_zero_bias
+
+
 class IfcFeedForward(nn.Module):
     def __init__(self, config: IfcConfig):
         super().__init__()
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.up_proj = IfcXavierLinear(config.hidden_size, config.intermediate_size)
         self.activation = ACT2FN[config.activation_function]
         self.dropout = nn.Dropout(config.dropout)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.down_proj = IfcXavierLinear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
