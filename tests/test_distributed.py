@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from ifc_hf import IfcImageProcessor
 from ifc_hf.data.synthetic import write_synthetic_ytvis
 from ifc_hf.training.checkpoints import last_whole_checkpoint
 from tiny_training import __file__ as PROGRAM
+from tiny_training import tiny_model
+
+SHAPES = {0: "circle", 1: "square", 2: "triangle"}
 
 # These start processes that import torch anew: more than a few seconds each.
 pytestmark = pytest.mark.slow
@@ -33,10 +37,14 @@ def train(data: Path, output: Path, processes: int, *options: str, **settings: o
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={free_port()}"]
     command = [*launcher, PROGRAM, str(data), str(output), "--settings", json.dumps(settings), *options]
+    return run(command).returncode
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    print(result.stdout[-2000:], result.stderr[-4000:])
-    return result.returncode
+    print(result.stdout[-2000:], result.stderr[-4000:])  # pytest shows them if the test fails
+    return result
 
 
 def free_port() -> int:
@@ -80,3 +88,29 @@ def test_killed_and_resumed_training_ends_with_the_weights_of_one_never_killed(d
         assert torch.equal(resumed[name], tensor), name
     losses = [[log["loss"] for log in history(tmp_path / name) if "loss" in log][-1] for name in ("whole", "killed")]
     assert losses[0] == losses[1]
+
+
+def test_evaluate_command_in_two_processes_equals_one(data, tmp_path):
+    model = tiny_model(id2label=SHAPES, label2id={name: label for label, name in SHAPES.items()})
+    with torch.no_grad():
+        model.class_head.layers[-1].bias[-1] = -10  # an untrained model that sees an object in every query
+    model.save_pretrained(tmp_path / "model")
+    IfcImageProcessor(size={"shortest_edge": 32, "longest_edge": 200}).save_pretrained(tmp_path / "model")
+    script = Path(__file__).parents[1] / "scripts" / "evaluate.py"
+    launch = [
+        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(free_port()),
+    ]  # fmt: skip
+    for name, launcher in (("one", []), ("two", launch)):
+        folders = ["--model", tmp_path / "model", "--data", data, "--output", tmp_path / name, "--worst", "1"]
+        command = [sys.executable, *launcher, script, *folders, "--cache-dir", tmp_path / "cache"]
+        result = run([str(part) for part in command])
+        assert result.returncode == 0
+    predictions, metrics = [], []
+    for name in ("one", "two"):
+        predictions.append(json.loads((tmp_path / name / "results.json").read_text(encoding="utf-8")))
+        metrics.append(json.loads((tmp_path / name / "metrics.json").read_text(encoding="utf-8")))
+        assert len(list((tmp_path / name / "worst_tracks").iterdir())) == 1
+        assert not list((tmp_path / name).glob("*.jsonl"))
+    assert predictions[0] and sorted(map(json.dumps, predictions[0])) == sorted(map(json.dumps, predictions[1]))
+    assert metrics[0] == metrics[1]

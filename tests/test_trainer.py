@@ -78,6 +78,14 @@ def test_gradient_checkpointing_changes_nothing(data, tmp_path):
     assert_same_gradients(checkpointed, plain)
 
 
+def test_compiled_model_trains_alike(data, tmp_path):
+    plain, plain_log = first_gradients(data, tmp_path)
+    # Without code generation, which takes minutes; what is looked at is the way through the trainer.
+    compiled, log = first_gradients(data, tmp_path, torch_compile=True, torch_compile_backend="eager")
+    assert_same_gradients({name.removeprefix("_orig_mod."): gradient for name, gradient in compiled.items()}, plain)
+    assert log["loss_ce"] == pytest.approx(plain_log["loss_ce"], rel=1e-5)
+
+
 def test_bfloat16_trains_close_to_float32(data, tmp_path):
     _, plain = first_gradients(data, tmp_path)
     _, mixed = first_gradients(data, tmp_path, bf16=True)

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if not state.is_main_process:
         return 0
     print(f"Wrote {write_submission(join_parts(parts, output))}")
-    if accumulator is None:
+    if accumulator is None or worst_tracks is None:
         print("No annotations, no score: submit the zip to the benchmark's server.")
         return 0
     for other_scores, other_tracks in gathered[1:]:

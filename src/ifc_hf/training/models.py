@@ -29,7 +29,10 @@ def build_model(
     Returns:
         The model, its frozen part frozen.
     """
-    labels = {"id2label": dict(id2label), "label2id": {name: label for label, name in id2label.items()}}
+    labels: dict[str, Any] = {
+        "id2label": dict(id2label),
+        "label2id": {name: label for label, name in id2label.items()},
+    }
     if checkpoint is None:
         model = IfcForVideoInstanceSegmentation(IfcConfig(**labels, **config))
     else:
@@ -75,10 +78,11 @@ def _pretrained_tensors(source: str, backbone: PreTrainedModel) -> dict[str, Ten
     """Tensors of a folder or repository, in the names of the backbone; those that don't fit are left out."""
     try:
         # The class of the backbone, because AutoBackbone asks the Hub about every folder.
-        loaded, report = type(backbone).from_pretrained(
+        loading: Any = type(backbone).from_pretrained(
             source, config=backbone.config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (OSError, ValueError) as error:
         raise ValueError(f"{source} can't be loaded as a backbone: {' '.join(str(error).split())}") from error
+    loaded, report = loading
     not_loaded = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
     return {name: tensor for name, tensor in loaded.state_dict().items() if name not in not_loaded}

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import datasets
 from transformers import set_seed
@@ -93,7 +94,7 @@ def make_arguments(recipe: Recipe, output_dir: str, overrides: Mapping[str, Any]
     return args
 
 
-Rows = list[tuple[str, datasets.Dataset]]
+Rows: TypeAlias = "list[tuple[str, datasets.Dataset]]"
 
 
 def load_rows(
@@ -108,14 +109,15 @@ def load_rows(
     expected = {"video": {"video"}, "image": {"image"}, "joint": {"video", "image"}}
     if kind not in expected:
         raise ValueError(f"The recipe's kind must be one of {sorted(expected)}, got {kind!r}.")
-    train_rows, eval_rows = [], None
+    train_rows: list[tuple[str, Any]] = []
+    eval_rows: Any = None
     if "video" in expected[kind]:
         if data_root is None:
             raise ValueError("This recipe needs a folder of videos (--data).")
-        load = {"root": data_root, "version": data.get("version"), "cache_dir": cache_dir}
-        train_rows.append(("video", load_ytvis(split=data["split"], **load)))
+        load = partial(load_ytvis, data_root, data.get("version"), cache_dir=cache_dir)
+        train_rows.append(("video", load(split=data["split"])))
         if data.get("eval_split"):
-            eval_rows = load_ytvis(split=data["eval_split"], **load)
+            eval_rows = load(split=data["eval_split"])
         if labels is not None:
             train_rows = [(name, map_labels(rows, labels)) for name, rows in train_rows]
             eval_rows = None if eval_rows is None else map_labels(eval_rows, labels)

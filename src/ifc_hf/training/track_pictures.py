@@ -64,14 +64,13 @@ class WorstTracks:
         for index, track in enumerate(annotated):
             if track.is_crowd:
                 continue
-            fits = [i for i, other in enumerate(predicted) if other.category_id == track.category_id]
-            best = max(fits, key=lambda i, column=index: float(ious[i, column]), default=None)
-            if best is None:
+            same_class = [i for i, other in enumerate(predicted) if other.category_id == track.category_id]
+            if not same_class:
                 self.tracks.append(WorstTrack(0.0, row_index, index, None, 0.0))
-            else:
-                found = predictions[best]
-                iou = float(ious[best, index])
-                self.tracks.append(WorstTrack(iou, row_index, index, found["segmentations"], found["score"]))
+                continue
+            best = same_class[int(ious[same_class, index].argmax())]
+            found, iou = predictions[best], float(ious[best, index])
+            self.tracks.append(WorstTrack(iou, row_index, index, found["segmentations"], found["score"]))
         self.keep_worst()
 
     def merge(self, other: "WorstTracks") -> None:

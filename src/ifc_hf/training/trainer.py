@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
-from transformers.trainer_utils import SaveStrategy, speed_metrics
+from transformers.trainer_utils import SaveStrategy, TrainOutput, speed_metrics
 
 from ..data.collator import ClipCollator
 from ..video_segmenter_ifc import IfcVideoSegmenter
@@ -35,6 +35,11 @@ class IfcTrainer(Trainer):
     """
 
     args: IfcTrainingArguments
+    # Wider in `Trainer`, where all of them may be None.
+    model: Any
+    eval_dataset: Any
+    processing_class: Any
+    optimizer: Any
     # `compute_loss` gives the mean over accumulation steps and processes, as if every part were a batch of its own.
     loss_is_scaled_for_ga = False
 
@@ -49,12 +54,17 @@ class IfcTrainer(Trainer):
         self._term_sums: dict[str, Tensor] = {}
         self._num_summed = 0
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
         """As `Trainer.train`; `True` resumes from the last checkpoint that is whole, or begins if there is none."""
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = last_whole_checkpoint(self.args.output_dir)
+            resume_from_checkpoint = last_whole_checkpoint(str(self.args.output_dir))
         self._check_disk_space()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -194,7 +204,7 @@ class IfcTrainer(Trainer):
     def _check_disk_space(self) -> None:
         if self.args.should_save and self.args.save_strategy != SaveStrategy.NO:
             needed = checkpoint_bytes(self._network(self.model), with_optimizer=not self.args.save_only_model)
-            check_disk_space(self.args.output_dir, needed)
+            check_disk_space(str(self.args.output_dir), needed)
 
     def _network(self, model: nn.Module) -> Any:
         """The model without what distributes or compiles it."""
