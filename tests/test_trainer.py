@@ -1,5 +1,6 @@
 """Trainer: loss over the whole batch, optimizer and schedule, evaluation, checkpoints, bad input."""
 
+import re
 import shutil
 from collections import namedtuple
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import torch
 from transformers import AutoBackbone, AutoConfig
 
 from golden import golden_json, manifest
+from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation
 from ifc_hf.conversion import convert_state_dict
 from ifc_hf.data.synthetic import write_synthetic_ytvis
 from ifc_hf.evaluation import evaluate_ytvis
@@ -253,6 +255,23 @@ def test_backbone_weights_come_from_a_folder(tmp_path):
     load_backbone_weights(model, str(tmp_path))
     for name, tensor in model.model.backbone.state_dict().items():
         assert torch.equal(tensor, source.state_dict()[name]), name
+
+
+def test_backbone_weights_come_from_a_torchvision_file(golden_model, tmp_path):
+    weights = golden_model("r50_ytvis").model.backbone.state_dict()
+    torchvision_names = {}
+    for name, tensor in weights.items():
+        name = re.sub(r"encoder\.stages\.(\d)\.layers\.", lambda match: f"layer{int(match[1]) + 1}.", name)
+        name = re.sub(r"layer\.(\d)\.convolution", lambda match: f"conv{int(match[1]) + 1}", name)
+        name = re.sub(r"layer\.(\d)\.normalization", lambda match: f"bn{int(match[1]) + 1}", name)
+        name = name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
+        name = name.replace("embedder.embedder.convolution", "conv1").replace("embedder.embedder.normalization", "bn1")
+        torchvision_names[name] = tensor
+    torch.save(torchvision_names, tmp_path / "resnet50.pth")
+    model = IfcForVideoInstanceSegmentation(IfcConfig(num_labels=2))
+    load_backbone_weights(model, str(tmp_path / "resnet50.pth"))
+    for name, tensor in model.model.backbone.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
 
 
 def test_backbone_weights_of_another_network_are_refused(tmp_path):
