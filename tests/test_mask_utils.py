@@ -6,7 +6,15 @@ import torch
 from pycocotools import mask as coco_mask
 
 from ifc_hf import mask_utils_ifc
-from ifc_hf.mask_utils_ifc import as_binary_masks, decode_rle, decode_segmentation, encode_rle, masks_to_boxes_xyxy
+from ifc_hf.mask_utils_ifc import (
+    as_binary_masks,
+    decode_rle,
+    decode_segmentation,
+    decompress_counts,
+    encode_rle,
+    masks_to_boxes_xyxy,
+    run_lengths,
+)
 
 MASK = np.array([[0, 1, 1], [0, 1, 0]], dtype=bool)  # down the columns: 0 0 1 1 1 0
 
@@ -46,6 +54,16 @@ def test_batch_round_trip(shape):
         assert np.array_equal(coco_mask.decode(rle).astype(bool), mask)
 
 
+def test_strings_of_many_lengths_are_decompressed_together():
+    strings = [rle["counts"] for rle in encode_rle(random_masks(0, (8, 37, 53)))]
+    runs = decompress_counts(["", *strings, b""])
+    assert runs.shape == (10, max(len(run_lengths(text)) for text in strings))
+    for row, text in zip(runs, ["", *strings, b""], strict=True):
+        own = run_lengths(text)
+        assert row[: len(own)].tolist() == own.tolist()
+        assert not row[len(own) :].any()
+
+
 def test_no_masks_encode_to_an_empty_list():
     assert encode_rle(np.zeros((0, 4, 5), bool)) == []
 
@@ -64,10 +82,14 @@ def test_encodes_a_transposed_view():
         ({"size": [2, 3], "counts": ""}, r"sum to 0, expected 2\*3 = 6"),
         ({"size": [2, 3], "counts": "2\x7f"}, "not a valid compressed string"),
         ({"size": [2, 3], "counts": "2\xff1"}, "not a valid compressed string"),
+        ({"size": [2, 3], "counts": "2\u20ac1"}, "not a valid compressed string"),
+        ({"size": [2, 3], "counts": "2\ud8001"}, "not a valid compressed string"),
         ({"size": [2, 3], "counts": "23P"}, "cut off"),
         ({"size": [2, 3], "counts": "o" * 13 + "0"}, "more than 12 digits"),
         ({"size": [2], "counts": [6]}, r"expected \[height, width\]"),
         ({"size": [0, 3], "counts": []}, r"expected \[height, width\]"),
+        ({"size": [2, None], "counts": [6]}, r"expected \[height, width\]"),
+        ({"size": [True, 6], "counts": [6]}, r"expected \[height, width\]"),
         ({"counts": [6]}, "needs the keys 'size' and 'counts'"),
     ],
 )

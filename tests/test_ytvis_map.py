@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from golden import golden_folder
 from ifc_hf.evaluation import EvaluationSettings, YtvisAccumulator, evaluate_ytvis
-from ifc_hf.evaluation.rle import RleError, rle_areas
+from ifc_hf.evaluation.rle import rle_areas
 from ifc_hf.evaluation.track_iou import track_ious
 from ifc_hf.evaluation.track_reader import TrackReader
 from ifc_hf.evaluation.ytvis_format import Video
@@ -241,18 +241,18 @@ def test_rle_areas_decodes_what_pycocotools_encodes():
 @pytest.mark.parametrize(
     ("counts", "reason"),
     [
-        ("", "empty"),
-        ("04\x7f", "not a valid string"),
-        ("P", "the end is missing"),
+        ("", "sum to 0, the size says 2 x 2"),
+        ("04\x7f", "a wrong character"),
+        ("P", "it is cut off"),
         ("05", "sum to 5"),
+        ("23O", "negative run length"),
         ("é", "not a valid"),
     ],
 )
 def test_rle_areas_refuses_what_would_crash_pycocotools(counts, reason):
     good = {"size": [2, 2], "counts": "13"}
-    with pytest.raises(RleError, match=reason) as caught:
+    with pytest.raises(ValueError, match=reason):
         rle_areas([good, {"size": [2, 2], "counts": counts}, good])
-    assert caught.value.index == 1
 
 
 # Bad input.

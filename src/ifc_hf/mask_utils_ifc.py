@@ -14,6 +14,9 @@ try:
 except ImportError:  # only encoding and polygons need it
     coco_mask = None
 
+# 12 digits of 5 bits fit an int64 and hold any run of any picture.
+MAX_DIGITS = 12
+
 
 def encode_rle(masks: np.ndarray | torch.Tensor) -> dict[str, Any] | list[dict[str, Any]]:
     """Encode masks as compressed COCO RLE.
@@ -182,7 +185,9 @@ def rle_size_hw(rle: Mapping[str, Any]) -> tuple[int, int]:
     if "size" not in rle or "counts" not in rle:
         raise ValueError(f"an RLE needs the keys 'size' and 'counts', got {sorted(rle)}")
     size = rle["size"]
-    if not isinstance(size, Sequence | np.ndarray) or len(size) != 2 or min(int(edge) for edge in size) < 1:
+    is_pair = isinstance(size, list | tuple | np.ndarray) and len(size) == 2
+    # type and not isinstance: True and False are integers too.
+    if not is_pair or not all(type(edge) is int or isinstance(edge, np.integer) for edge in size) or min(size) < 1:
         raise ValueError(f"RLE size: expected [height, width] of positive integers, got {size}")
     return int(size[0]), int(size[1])
 
@@ -199,38 +204,59 @@ def run_lengths(counts: str | bytes | Sequence[int]) -> np.ndarray:
     Raises:
         ValueError: If the counts are neither.
     """
-    if not isinstance(counts, str | bytes):
-        try:
-            return np.asarray(counts, dtype=np.int64).reshape(-1)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"RLE counts are neither a string nor integers: {error}") from error
-    raw = counts.encode("latin-1", "replace") if isinstance(counts, str) else counts
-    return _decompress_counts(np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - 48)
+    if isinstance(counts, str | bytes):
+        return decompress_counts([counts])[0]
+    try:
+        return np.asarray(counts, dtype=np.int64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"RLE counts are neither a string nor integers: {error}") from error
 
 
-def _decompress_counts(digits: np.ndarray) -> np.ndarray:
-    """Run lengths from COCO's compressed counts.
+def decompress_counts(strings: Sequence[str | bytes]) -> np.ndarray:
+    """Run lengths of many compressed counts at once: one string at a time costs more in calls than in work.
 
-    A number is a group of base-32 digits, lowest first; bit 5 says that another digit follows, bit 4 of the last
-    digit is the sign. From the fourth run on, a number is the difference to the run two places before.
+    A number is a group of base-32 digits, lowest first, one character each (code - 48); bit 5 says that another digit
+    follows, bit 4 of the last digit is the sign. From the fourth run on, a number is the difference to the run two
+    places before.
+
+    Args:
+        strings: N compressed counts.
+
+    Returns:
+        (N, R) int64, R the most runs of a string; the rows of the others end in zeros. Whether the runs are positive
+        and fill their mask is not checked.
+
+    Raises:
+        ValueError: If a string isn't valid.
 
     Source: the format of the COCO API (pycocotools).
     """
+    # surrogatepass: a character that is no text is then a wrong one like all others beyond ASCII.
+    texts = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text for text in strings]
+    string_end = np.cumsum([len(text) for text in texts])
+    digits = np.frombuffer(b"".join(texts), dtype=np.uint8) - np.uint8(48)  # codes below 48 become those above 207
     if digits.size == 0:
-        return digits
-    if digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        return np.zeros((len(texts), 0), dtype=np.int64)
+    is_last = digits < 32
+    if digits.max() > 63 or not is_last[string_end - 1].all():
         raise ValueError("RLE counts are not a valid compressed string (a wrong character, or it is cut off)")
-    is_last = (digits & 32) == 0
-    starts = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
-    lengths = np.flatnonzero(is_last) - starts + 1
-    if lengths.max() > 12:
-        raise ValueError("RLE counts are not a valid compressed string (a number has more than 12 digits)")
-    shifts = 5 * (np.arange(digits.size) - np.repeat(starts, lengths))
-    runs = np.add.reduceat((digits & 31) << shifts, starts)
-    is_negative = (digits[is_last] & 16) != 0
-    runs = np.where(is_negative, runs - (np.int64(1) << (5 * lengths)), runs)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
+    last = np.flatnonzero(is_last)
+    num_digits = np.diff(last, prepend=-1)
+    if num_digits.max() > MAX_DIGITS:
+        raise ValueError(f"RLE counts are not a valid compressed string (a number has more than {MAX_DIGITS} digits)")
+    numbers = (digits[last] ^ 16).astype(np.int64) - 16  # the highest digit, from -16 to 15
+    longer = np.flatnonzero(num_digits > 1)
+    for place in range(1, num_digits.max()):  # ever fewer numbers have another digit
+        longer = longer[num_digits[longer] > place]
+        numbers[longer] = 32 * numbers[longer] + (digits[last[longer] - place] & 31)
+
+    num_runs = np.diff(np.searchsorted(last, string_end), prepend=0)
+    is_run = np.arange(num_runs.max()) < num_runs[:, None]
+    runs = np.zeros(is_run.shape, dtype=np.int64)
+    runs[is_run] = numbers
+    for first in (1, 2):
+        np.cumsum(runs[:, first::2], axis=1, out=runs[:, first::2])
+    runs *= is_run
     return runs
 
 

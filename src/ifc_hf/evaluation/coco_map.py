@@ -10,7 +10,7 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .rle import RleError, compress_segmentation, rle_areas
+from .rle import compress_segmentation, rle_areas
 from .ytvis_format import JsonSource, load_json, read_integer
 
 STATISTICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -68,7 +68,7 @@ def _read_prediction(entry: Any, position: int, images: Mapping[int, Any], place
         if rle is None:
             raise ValueError("expected an RLE or polygons, got nothing")
         area = int(rle_areas([rle])[0])
-    except (ValueError, RleError) as error:
+    except ValueError as error:
         raise ValueError(f"{place} (image {image_id}): segmentation: {error}") from error
     if list(rle["size"]) != [height, width]:
         raise ValueError(f"{place}: RLE of {rle['size']} (height, width), image {image_id} has {[height, width]}")

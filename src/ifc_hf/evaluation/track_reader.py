@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .rle import IntArray, Rle, RleError, compress_segmentation, rle_areas
+from .rle import IntArray, Rle, compress_segmentation, rle_areas
 from .ytvis_format import GroundTruth, Predictions, Video, read_integer
 
 
@@ -147,12 +147,17 @@ def _read_masks(entry: Mapping[str, Any], video: Video, place: str) -> tuple[lis
             rles.append(compress_segmentation(segmentation, video.height, video.width))
         except ValueError as error:
             raise ValueError(f"{place}, frame {frame}: {error}") from error
-    frames = [frame for frame, rle in enumerate(rles) if rle is not None]
+    present = {frame: rle for frame, rle in enumerate(rles) if rle is not None}
     areas = np.zeros(len(rles), dtype=np.int64)
     try:
-        areas[frames] = rle_areas([rle for rle in rles if rle is not None])
-    except RleError as error:
-        raise ValueError(f"{place}, frame {frames[error.index]}: {error}") from error
+        areas[list(present)] = rle_areas(list(present.values()))
+    except ValueError:
+        for frame, rle in present.items():  # one at a time, to name the one that is wrong
+            try:
+                rle_areas([rle])
+            except ValueError as error:
+                raise ValueError(f"{place}, frame {frame}: {error}") from error
+        raise
     return rles, areas
 
 
