@@ -37,7 +37,7 @@ def compress_segmentation(segmentation: Any, height: int | None, width: int | No
         return rle
     if not isinstance(segmentation, Mapping) or "size" not in segmentation or "counts" not in segmentation:
         raise ValueError(f"expected None, an RLE {{'size', 'counts'}} or polygons, got {str(segmentation)[:60]}")
-    size = rle_size_hw(segmentation)
+    size = list(rle_size_hw(segmentation))
     counts = segmentation["counts"]
     if isinstance(counts, str | bytes):
         return {"size": size, "counts": counts}
