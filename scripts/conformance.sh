@@ -3,6 +3,7 @@
 # What is skipped or overridden, and why: tests/conformance/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+extras=dev,draw,eval,train
 source scripts/environment.sh
 
 export OMP_NUM_THREADS=1

@@ -7,12 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-venv="${VENV:-.venv-demo}"
-[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-wanted=$(cat setup.cfg constraints.txt)
-if [ ! -f "$venv/installed" ] || [ "$wanted" != "$(cat "$venv/installed")" ]; then
-  echo "Installing into $venv; the first time this takes minutes."
-  "$venv/bin/pip" install --quiet --constraint constraints.txt --editable ".[draw]"
-  printf '%s\n' "$wanted" > "$venv/installed"
-fi
-exec "$venv/bin/ifc-hf" demo --output outputs/demo "$@"
+VENV="${VENV:-.venv-demo}"
+extras=draw
+source scripts/environment.sh
+exec ifc-hf demo --output outputs/demo "$@"

@@ -5,6 +5,7 @@
 #   CI=true scripts/test.sh               also the slow ones and the official test suite of Transformers
 set -euo pipefail
 cd "$(dirname "$0")/.."
+extras=dev,draw,eval,train
 source scripts/environment.sh
 
 ruff check .
