@@ -118,7 +118,7 @@ def test_train_makes_a_model_for_the_classes_of_the_data(data, tmp_path, capsys)
     assert train(tiny_recipe(tmp_path), data, output, "--set", "seed=3", "learning_rate=1e-3") == 0
     config = IfcConfig.from_pretrained(output)
     assert config.id2label == SHAPES
-    assert {"model.safetensors", "preprocessor_config.json", "checkpoint-2"} <= {
+    assert {"model.safetensors", "preprocessor_config.json", "README.md", "checkpoint-2"} <= {
         path.name for path in output.iterdir()
     }
     state = json.loads((output / "checkpoint-2" / "trainer_state.json").read_text())

@@ -9,7 +9,8 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from transformers import AutoBackbone, AutoConfig
+from huggingface_hub import ModelCard
+from transformers import AutoBackbone, AutoConfig, TrainerState
 
 from golden import golden_json, manifest
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation
@@ -19,6 +20,7 @@ from ifc_hf.evaluation import evaluate_ytvis
 from ifc_hf.mask_utils_ifc import decode_rle, encode_rle
 from ifc_hf.training import build_model, load_backbone_weights
 from ifc_hf.training.checkpoints import last_whole_checkpoint
+from ifc_hf.training.model_card import score_table
 from ifc_hf.training.video_evaluation import SCORE_NAMES, score_videos, segment_row
 from tiny_training import KeepGradients, tiny_model, tiny_trainer
 
@@ -333,3 +335,44 @@ def test_evaluation_without_videos_is_refused(data, tmp_path):
     trainer = tiny_trainer(data, tmp_path)
     with pytest.raises(ValueError, match="eval_dataset is missing or empty"):
         trainer.evaluate([])
+
+
+def test_model_card_tells_the_training_and_the_score(data, tmp_path):
+    trainer = tiny_trainer(
+        data, tmp_path / "shapes", eval_strategy="steps", eval_steps=2, gradient_accumulation_steps=3
+    )
+    trainer.train()
+    trainer.create_model_card(tags="demo", finetuned_from="someone/ifc-coco", dataset_tags="someone/shapes")
+    card = ModelCard.load(tmp_path / "shapes" / "README.md")
+    metadata = card.data.to_dict()
+    assert metadata["license"] == "apache-2.0" and metadata["library_name"] == "transformers"
+    assert metadata["tags"] == ["video-instance-segmentation", "ifc", "demo"] and "pipeline_tag" not in metadata
+    assert metadata["base_model"] == "someone/ifc-coco" and metadata["datasets"] == "someone/shapes"
+    assert card.text.strip().startswith("# shapes\n")
+    for line in ("| steps | 3 |", "| clips per step | 6 |", "| frames per clip | 2 |", "after step 3:"):
+        assert line in card.text, line
+    assert "| learning rate | 0.001; backbone 0.0001 |" in card.text and "x0.1 after step 2;" in card.text
+    scores = [log for log in trainer.state.log_history if "eval_AP" in log][-1]
+    assert f"| eval | {100 * scores['eval_AP']:.1f} | {100 * scores['eval_AP50']:.1f} |" in card.text
+    assert "## Classes\n\nLABEL_0, LABEL_1, LABEL_2.\n" in card.text
+
+
+def test_model_card_gives_the_score_of_the_checkpoint_that_was_kept():
+    history = [
+        {"step": step, **dict.fromkeys([f"eval_{name}" for name in SCORE_NAMES], score)}
+        for step, score in ((10, 0.5), (20, 0.25))
+    ]
+    state = TrainerState(log_history=history, best_global_step=10)
+    assert "after step 10" in score_table(state, best=True) and "| eval | 50.0 |" in score_table(state, best=True)
+    assert "after step 20" in score_table(state, best=False) and "| eval | 25.0 |" in score_table(state, best=False)
+    assert score_table(TrainerState(), best=True) == "Not measured during the training."
+
+
+def test_model_card_names_no_folder_of_this_machine(data, tmp_path):
+    tiny_model().save_pretrained(tmp_path / "start")
+    model = build_model(str(tmp_path / "start"), {0: "a", 1: "b", 2: "c"})
+    tiny_trainer(data, tmp_path / "run", model).create_model_card()
+    card = ModelCard.load(tmp_path / "run" / "README.md")
+    assert "base_model" not in card.data.to_dict() and str(tmp_path) not in card.content
+    assert "Not measured during the training." in card.text
+    assert "## Classes\n\na, b, c.\n" in card.text

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=args.resume)
     trainer.save_model()
+    trainer.create_model_card()
     if trainer.is_world_process_zero():
         print(f"Wrote {args.output}")
     return 0

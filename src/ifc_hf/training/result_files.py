@@ -110,12 +110,13 @@ def category_table(scores: dict[str, Any]) -> str:
     lines = ["| category | tracks | " + " | ".join(columns) + " |", "|---" * (2 + len(columns)) + "|"]
     found = [row for row in scores["per_category"] if row["num_gt"] or row["num_dt"]]
     for row in sorted(found, key=lambda row: -row["AP"]):
-        cells = [row["name"], str(row["num_gt"]), *(_percent(row[name]) for name in columns)]
+        cells = [row["name"], str(row["num_gt"]), *(percent(row[name]) for name in columns)]
         lines.append(f"| {' | '.join(cells)} |")
     number = sum(row["num_gt"] for row in found)
-    lines.append(f"| all | {number} | " + " | ".join(_percent(scores[name]) for name in columns) + " |")
+    lines.append(f"| all | {number} | " + " | ".join(percent(scores[name]) for name in columns) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A score in percent; a dash for the evaluator's -1, which means that there was nothing to score."""
     return "-" if value < 0 else f"{100 * value:.1f}"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from ..video_segmenter_ifc import IfcVideoSegmenter
 from .arguments import IfcTrainingArguments
 from .batch_loss import BatchLoss
 from .checkpoints import check_disk_space, checkpoint_bytes, last_whole_checkpoint
+from .model_card import training_card
+from .result_files import write_text
 from .video_evaluation import SCORE_NAMES, score_videos
 
 
@@ -177,6 +180,51 @@ class IfcTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Writes the card of this training, `README.md`, to the output folder.
+
+        Args:
+            language: Not used: the names of the classes are the only words.
+            license: Of the weights; Apache 2.0 by default.
+            tags: More tags.
+            model_name: Title; by default the name of the repository or of the output folder.
+            finetuned_from: Hub id of the model that the training began with; by default where it was loaded from.
+            tasks: Not used: there is one.
+            dataset_tags: Hub ids of the data sets.
+            dataset: Not used, as the ids above say it.
+            dataset_args: Not used.
+        """
+        if not self.is_world_process_zero():
+            return
+        folder = Path(str(self.args.output_dir))
+        source = self.hub_model_id or self.args.hub_model_id
+        config = self._network(self.model).config
+        card = training_card(
+            model_name or Path(source or folder.resolve()).name,
+            source or "path/to/this/folder",
+            config.id2label,
+            self.args,
+            self.state,
+            getattr(self.train_dataset, "num_frames", None),
+            finetuned_from or config.name_or_path,
+            license=license or "apache-2.0",
+            tags=[tags] if isinstance(tags, str) else tags,
+            datasets=dataset_tags,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "README.md", card)
 
     def _own_share(self, num_videos: int) -> range:
         return range(self.args.process_index, num_videos, self.args.world_size)
