@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .evaluation import YtvisMap
     from .image_processing_ifc import IfcImageProcessor
     from .modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
+    from .pipeline_ifc import VideoInstanceSegmentationPipeline
     from .tracking_ifc import IfcClipTracker
     from .training import IfcTrainer, IfcTrainingArguments
     from .video_segmenter_ifc import IfcVideoSegmenter
@@ -26,6 +27,7 @@ MODULE_OF = {
     "IfcTrainer": "training",
     "IfcTrainingArguments": "training",
     "IfcVideoSegmenter": "video_segmenter_ifc",
+    "VideoInstanceSegmentationPipeline": "pipeline_ifc",
     "YtvisMap": "evaluation",
     "default_checkpoint": "checkpoints",
     "load_coco": "data",
@@ -42,6 +44,7 @@ __all__ = [
     "IfcTrainer",
     "IfcTrainingArguments",
     "IfcVideoSegmenter",
+    "VideoInstanceSegmentationPipeline",
     "YtvisMap",
     "default_checkpoint",
     "load_coco",

@@ -13,11 +13,34 @@
 # limitations under the License.
 """Configuration of IFC: the sizes of the network, the weights of its loss and the rules they have to obey."""
 
+import copy
+import os
+from typing import TYPE_CHECKING
+
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import auto_docstring
+
+if TYPE_CHECKING:
+    # Saving a configuration copies this file and what it imports, so this line brings all code into a model's folder.
+    from .pipeline_ifc import VideoInstanceSegmentationPipeline as VideoInstanceSegmentationPipeline
+
+# What `config.json` says about the code in its folder, for those who load it without this package.
+AUTO_MAP = {
+    "AutoConfig": "configuration_ifc.IfcConfig",
+    "AutoImageProcessor": "image_processing_ifc.IfcImageProcessor",
+    "AutoModel": "modeling_ifc.IfcModel",
+    "AutoModelForInstanceSegmentation": "modeling_ifc.IfcForVideoInstanceSegmentation",
+}
+CUSTOM_PIPELINES = {
+    "video-instance-segmentation": {
+        "impl": "pipeline_ifc.VideoInstanceSegmentationPipeline",
+        "pt": ["AutoModelForInstanceSegmentation"],
+        "type": "video",
+    }
+}
 
 
 @auto_docstring(
@@ -76,6 +99,7 @@ class IfcConfig(PreTrainedConfig):
     ```"""
 
     model_type = "ifc"
+    _auto_class = "AutoConfig"  # `register_for_auto_class` would import every Auto class
     is_encoder_decoder: bool = True
     sub_configs_defaults = {
         "backbone_config": SubConfigSpec(
@@ -108,6 +132,20 @@ class IfcConfig(PreTrainedConfig):
     no_object_coefficient: float | int = 0.1
     mask_target_stride: int = 4
     frozen_backbone_stages: int = 2
+
+    def __post_init__(self, **kwargs):
+        # The code of a folder is for those without the package; `pipeline` would insist on trusting it.
+        if not type(self).__module__.startswith("transformers_modules."):
+            kwargs.pop("auto_map", None)
+            kwargs.pop("custom_pipelines", None)
+        super().__post_init__(**kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
+        """As [`~PreTrainedConfig.save_pretrained`]; the code of model, processor and pipeline goes along."""
+        described = copy.deepcopy(self)
+        described.auto_map = dict(AUTO_MAP)
+        described.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        PreTrainedConfig.save_pretrained(described, save_directory, push_to_hub, **kwargs)
 
     def validate_architecture(self):
         """Refuses sizes with which the network can't be built.

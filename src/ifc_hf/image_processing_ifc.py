@@ -65,6 +65,7 @@ class IfcImageProcessor(BaseImageProcessor):
 
     valid_kwargs = IfcImageProcessorKwargs
     model_input_names = ["pixel_values", "pixel_mask"]
+    _auto_class = "AutoImageProcessor"  # saving copies this file and what it imports, for use without the package
 
     do_resize = True
     size = {"shortest_edge": 360, "longest_edge": 1333}

@@ -1,4 +1,4 @@
-"""Registers IFC with Transformers' Auto classes when they are first used.
+"""Registers IFC with Transformers' Auto classes and pipelines when they are first used.
 
 Why not at once: the Auto mappings hold classes, and importing the class of a model costs seconds, the configuration's
 Auto module alone half a second. So every registration waits until the module that owns its mapping has been imported
@@ -23,6 +23,9 @@ def register_all() -> None:
     register_when_used("modeling_ifc", "IfcForVideoInstanceSegmentation", f"{auto}.modeling_auto", register_models)
     register_when_used(
         "image_processing_ifc", "IfcImageProcessor", f"{auto}.image_processing_auto", register_image_processor
+    )
+    register_when_used(
+        "pipeline_ifc", "VideoInstanceSegmentationPipeline", "transformers.pipelines", register_pipeline
     )
 
 
@@ -81,3 +84,16 @@ def register_image_processor() -> None:
 
     classes = {"torchvision": IfcImageProcessor, "pil": IfcImageProcessor}
     AutoImageProcessor.register(IfcConfig, image_processor_classes=classes, exist_ok=True)
+
+
+def register_pipeline() -> None:
+    """Makes `pipeline` know the task `video-instance-segmentation`; the registry warns when told twice."""
+    from transformers import AutoModelForInstanceSegmentation
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from .pipeline_ifc import TASK, VideoInstanceSegmentationPipeline
+
+    if TASK not in PIPELINE_REGISTRY.supported_tasks:
+        PIPELINE_REGISTRY.register_pipeline(
+            TASK, VideoInstanceSegmentationPipeline, pt_model=AutoModelForInstanceSegmentation, type="video"
+        )

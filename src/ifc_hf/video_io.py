@@ -1,7 +1,9 @@
 """Videos from and to disk: lazy reading of files and folders of frames, and writing of browser-playable MP4.
 
-`read_frames` is the entry; nothing here holds more than one frame. Needs PyAV (`av`).
+`read_frames` is the entry; nothing here holds more than one frame. All but pictures needs PyAV (`av`).
 """
+
+from __future__ import annotations
 
 import os
 from collections.abc import Iterator
@@ -10,11 +12,15 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-import av
 import numpy as np
-from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+try:  # this file is copied to the Hub, where only torch and Transformers can be taken for granted
+    import av
+    from av.video.frame import VideoFrame
+except ImportError:
+    av = None
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = Fraction(25)  # of folders of frames, which know no time
@@ -120,6 +126,8 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 def open_video(path: Path) -> av.container.InputContainer:
     """Open a file and check that it holds a video stream."""
+    if av is None:
+        raise ImportError(f"{path}: reading videos needs PyAV: pip install av")
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
@@ -288,7 +296,7 @@ class VideoWriter:
         self.stream.pix_fmt = "yuv420p"
         self.stream.time_base = 1 / self.fps
 
-    def __enter__(self) -> "VideoWriter":
+    def __enter__(self) -> VideoWriter:
         """Start writing."""
         return self
 
