@@ -1,8 +1,12 @@
 """The pipeline: every kind of video gives the segmenter's tracks, options are honoured, bad input is named."""
 
+import io
 import os
 import tracemalloc
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -76,6 +80,20 @@ def test_one_video(pipe, video, files, tracks, source):
 def test_video_file(pipe, files):
     frames = list(read_frames(files / "clip.mp4"))
     assert pipe(str(files / "clip.mp4")) == pipe(files / "clip.mp4") == pipe(frames)
+
+
+def test_file_object_and_address(pipe, files):
+    expected = pipe(files / "clip.mp4")
+    with open(files / "clip.mp4", "rb") as file:
+        assert pipe(file) == expected
+    handler = partial(SimpleHTTPRequestHandler, directory=files)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert pipe(f"{address}/clip.mp4?of=today") == expected
+        with pytest.raises(ValueError, match=r"nothing.mp4: not a readable video \(.*404"):
+            pipe(f"{address}/nothing.mp4")
+        server.shutdown()
 
 
 @pytest.mark.parametrize("kind", ["array", "pil", "path"])
@@ -287,6 +305,7 @@ def test_bad_file(pipe, tmp_path, call, content, error, message):
         ([[]], ValueError, "The video has no frames"),
         (3.5, ValueError, r"expected a video \(a path, frames or an array\), got float"),
         (b"bytes", ValueError, "expected a video .* got bytes"),
+        (io.BytesIO(b"bytes"), ValueError, "BytesIO.*: not a readable video"),
         (np.zeros((4, 4)), ValueError, r"expected a video of shape \(L, H, W, 3\) or .* got shape \(4, 4\)"),
         ("nothing*.mp4", FileNotFoundError, "nothing.*mp4: no file matches"),
         ([Image.new("RGB", (40, 30)), Image.new("RGB", (30, 40))], ValueError, "frame 1 has"),

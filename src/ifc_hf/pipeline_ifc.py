@@ -1,31 +1,22 @@
 """The pipeline for the task `video-instance-segmentation`: a video in, tracks out.
 
 ```
-path, folder, pattern, frames --preprocess--> frames, one by one --IfcVideoSegmenter--> tracks --postprocess--> answer
+path, address, frames --preprocess--> frames, one by one --IfcVideoSegmenter--> tracks --postprocess--> answer
 ```
 
 Letters: L frames of a video, n tracks in one frame, (H0, W0) size of the frames in pixels.
 """
 
-import glob
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from PIL import Image
 from transformers import Pipeline
-from transformers.utils import logging
 
 from .mask_utils_ifc import decode_rle
-from .video_io import IMAGE_SUFFIXES, TruncatedVideoError, read_timed_frames, timed_pictures
+from .video_inputs_ifc import open_frames, split_videos
 from .video_segmenter_ifc import FrameResult, IfcVideoSegmenter
-
-logger = logging.get_logger(__name__)
 
 TASK = "video-instance-segmentation"
 MASK_FORMATS = ("rle", "numpy", "pil", None)
@@ -81,10 +72,11 @@ class VideoInstanceSegmentationPipeline(Pipeline):
 
         Args:
             inputs: One video or a list of videos, of which each may be of another kind: the path of a video file or of
-                one picture; a folder of pictures; a pattern such as `"day1/*.mp4"` (several videos) or `"day1/*.jpg"`
-                (the frames of one); a list of frames (PIL images, (H0, W0, 3) or (3, H0, W0) arrays or tensors); an
-                array or tensor (L, H0, W0, 3) or (L, 3, H0, W0); a single frame. A generator or a dataset stands for
-                several videos, and gives an iterator.
+                one picture; the address of a video (`https://...`) or a binary file object; a folder of pictures; a
+                pattern such as `"day1/*.mp4"` (several videos) or `"day1/*.jpg"` (the frames of one); a list of frames
+                (PIL images, (H0, W0, 3) or (3, H0, W0) arrays or tensors); an array or tensor (L, H0, W0, 3) or
+                (L, 3, H0, W0); a single frame. A generator or a dataset stands for several videos, and gives an
+                iterator.
             batch_size: See the class.
             **kwargs: Options, see the class.
 
@@ -104,7 +96,8 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         """Segments one video of any length while it comes in; memory does not grow with the length.
 
         Args:
-            video: One video as for calling, or any iterable of frames: a generator, a decoder.
+            video: One video as for calling, or any iterable of frames: a generator, or what PyAV decodes from a
+                camera, `av.open("/dev/video0", format="v4l2").decode(video=0)`.
             batch_size: See the class; windows wait for 4 * batch_size frames.
             **kwargs: Options, see the class, but `top_k` and `mask_format`, which belong to whole videos.
 
@@ -229,81 +222,6 @@ def check_options(options: dict[str, Any]) -> None:
             raise ValueError(f"frame_range must be (first, end) with 0 <= first < end or end None, got {frame_range}")
 
 
-def split_videos(inputs: Any) -> Any:
-    """Tells one video from several: the base class takes lists, generators and data sets for several inputs.
-
-    Returns:
-        A list of videos; or one video, a list of frames as a tuple; or, as it is, what the base class iterates over.
-
-    Raises:
-        ValueError: If a list is empty.
-        FileNotFoundError: If a pattern matches nothing.
-    """
-    if isinstance(inputs, str) and is_pattern(inputs):
-        files = matching_files(inputs)
-        return inputs if all(is_picture(file) for file in files) else files
-    if isinstance(inputs, np.ndarray | torch.Tensor) and inputs.ndim == 5:
-        return list(inputs)
-    if not isinstance(inputs, list | tuple):
-        return inputs
-    if not inputs:
-        raise ValueError("expected a video or a list of videos, got an empty list")
-    if all(is_frame(item) for item in inputs):
-        return tuple(inputs)
-    return [tuple(item) if isinstance(item, list) else item for item in inputs]
-
-
-def open_frames(source: Any, frame_range: tuple[int, int | None] | None, fps: float | None) -> Iterator[Any]:
-    """The frames of one video of any kind; a path is checked at the call.
-
-    Raises:
-        FileNotFoundError: If nothing is there.
-        ValueError: If it is no video.
-    """
-    first, end = frame_range or (0, None)
-    if isinstance(source, str | os.PathLike):
-        timed = islice(until_truncated(read_path(source)), first, end)
-        return (frame for _, frame in (timed if fps is None else thin_out(timed, fps)))
-    if fps is not None:
-        raise ValueError(f"fps: only of a file it is known when frames are shown, got {type(source).__name__}")
-    if is_frame(source):
-        return islice(iter([source]), first, end)
-    if isinstance(source, np.ndarray | torch.Tensor) and source.ndim != 4:
-        raise ValueError(f"expected a video of shape (L, H, W, 3) or (L, 3, H, W), got shape {tuple(source.shape)}")
-    if not isinstance(source, Iterable) or isinstance(source, bytes | dict):
-        raise ValueError(f"expected a video (a path, frames or an array), got {type(source).__name__}")
-    return islice(iter(source), first, end)
-
-
-def read_path(path: str | os.PathLike[str]) -> Iterator[tuple[float, Any]]:
-    """Timed frames of a video file, a picture, a folder of pictures or a pattern of pictures."""
-    if isinstance(path, str) and is_pattern(path):
-        return timed_pictures([Path(file) for file in matching_files(path)])
-    if is_picture(path) and Path(path).is_file():
-        return timed_pictures([Path(path)])
-    return read_timed_frames(path)
-
-
-def until_truncated(timed: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
-    """What can be read of a video; warns if it breaks off."""
-    try:
-        yield from timed
-    except TruncatedVideoError as error:
-        logger.warning(str(error))
-
-
-def thin_out(timed: Iterator[tuple[float, Any]], fps: float) -> Iterator[tuple[float, Any]]:
-    """The first frame of every 1/fps seconds, counted from the first frame."""
-    start, last_interval = None, -1
-    for time, frame in timed:
-        start = time if start is None else start
-        # Times are rounded in the file: a frame may come a hair too early.
-        interval = int((time - start) * fps + 1e-3)
-        if interval > last_interval:
-            last_interval = interval
-            yield time, frame
-
-
 def format_masks(track: dict[str, Any], mask_format: str | None) -> dict[str, Any]:
     """The track with its RLE masks in another form."""
     if mask_format is None:
@@ -326,33 +244,6 @@ def keep_classes(result: FrameResult, label_ids: set[int]) -> FrameResult:
         scores=result.scores[kept],
         labels=result.labels[kept],
     )
-
-
-def is_frame(item: Any) -> bool:
-    """Whether this is one picture, not a video."""
-    return isinstance(item, Image.Image) or (isinstance(item, np.ndarray | torch.Tensor) and item.ndim == 3)
-
-
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether a path has the name of a picture file."""
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
-
-
-def is_pattern(path: str) -> bool:
-    """Whether a text is a pattern rather than a path; brackets may be part of a name."""
-    return glob.has_magic(path) and not os.path.exists(path)
-
-
-def matching_files(pattern: str) -> list[str]:
-    """Sorted paths that match.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    files = sorted(glob.glob(pattern))
-    if not files:
-        raise FileNotFoundError(f"{pattern}: no file matches")
-    return files
 
 
 __all__ = ["VideoInstanceSegmentationPipeline"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,24 +125,27 @@ def existing(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def open_video(path: Path) -> av.container.InputContainer:
-    """Open a file and check that it holds a video stream."""
+def open_video(source: Path | str | BinaryIO) -> av.container.InputContainer:
+    """Open a file, an address or a file object and check that it holds a video stream."""
     if av is None:
-        raise ImportError(f"{path}: reading videos needs PyAV: pip install av")
+        raise ImportError(f"{source}: reading videos needs PyAV: pip install av")
     try:
-        container = av.open(str(path))
+        container = av.open(str(source) if isinstance(source, Path) else source)
     except (av.error.FFmpegError, OSError) as error:
-        reason = "the file is empty" if path.stat().st_size == 0 else str(error.strerror or error)
-        raise VideoError(f"{path}: not a readable video ({reason})") from error
+        is_empty = isinstance(source, Path) and source.stat().st_size == 0
+        reason = "the file is empty" if is_empty else str(error.strerror or error)
+        raise VideoError(f"{source}: not a readable video ({reason})") from error
     if not container.streams.video:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         container.close()
-        raise VideoError(f"{path}: holds no video stream, only {kinds}")
+        raise VideoError(f"{source}: holds no video stream, only {kinds}")
     container.streams.video[0].thread_type = "AUTO"
     return container
 
 
-def timed_decoded(path: Path, container: av.container.InputContainer) -> Iterator[tuple[float, Frame]]:
+def timed_decoded(
+    path: Path | str | BinaryIO, container: av.container.InputContainer
+) -> Iterator[tuple[float, Frame]]:
     """Decode an opened file; closes it at the end."""
     with container:
         stream = container.streams.video[0]
@@ -176,7 +180,7 @@ def has_missing_packets(container: av.container.InputContainer, expected: int, c
     return len(entries) > 0 and any(entry.pos + entry.size > container.size for entry in entries)
 
 
-def truncated(path: Path, count: int, expected: int, reason: str) -> TruncatedVideoError:
+def truncated(path: Path | str | BinaryIO, count: int, expected: int, reason: str) -> TruncatedVideoError:
     """The error for a video that breaks off after `count` frames."""
     of_expected = f" of {expected}" if expected else ""
     return TruncatedVideoError(f"{path}: truncated, {count}{of_expected} frames were readable ({reason})", count)
