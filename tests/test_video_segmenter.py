@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 from golden import all_cases, case_description, golden
 from ifc_hf import IfcImageProcessor, IfcVideoSegmenter
 from ifc_hf.conversion.convert import make_image_processor
-from ifc_hf.video_segmenter_ifc import fold_batch_norms, upsample_masks
+from ifc_hf.video_segmenter_ifc import fold_batch_norms
 from tiny_models import tiny_model
 
 PROBABILITIES = 2e-5  # the goldens' README
@@ -227,10 +227,3 @@ def test_folded_backbone_gives_the_same_maps(golden_model):
             fold_batch_norms(backbone)(frames).feature_maps, backbone(frames).feature_maps, strict=True
         ):
             torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
-
-
-def test_masks_are_upsampled_in_parts(monkeypatch):
-    monkeypatch.setattr("ifc_hf.video_segmenter_ifc.MAX_UPSAMPLED_FLOATS", 2 * 30 * 50)
-    logits = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(0))
-    expected = torch.nn.functional.interpolate(logits[None], (30, 50), mode="bilinear", align_corners=False)[0] > 0
-    assert torch.equal(upsample_masks(logits, (30, 50)), expected)

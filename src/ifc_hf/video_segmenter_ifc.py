@@ -26,14 +26,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .frames_ifc import frame_size_hw, to_frame
 from .mask_utils_ifc import encode_rle, masks_to_boxes_xyxy
+from .post_processing_ifc import resized_above
 from .tracking_ifc import IfcClipTracker, TrackedFrame
 
 if TYPE_CHECKING:
     from .image_processing_ifc import IfcImageProcessor
     from .modeling_ifc import IfcForVideoInstanceSegmentation
-
-# Floats of one piece of upsampled mask logits (64 MiB), so that many large masks don't exist as floats at once.
-MAX_UPSAMPLED_FLOATS = 1 << 24
 
 
 @dataclass
@@ -280,7 +278,7 @@ class IfcVideoSegmenter:
         if tracked is None or not tracked.track_ids:
             no_masks = torch.zeros(0, *output_size_hw, dtype=torch.bool)
             return FrameResult(frame_index, [], no_masks, torch.zeros(0), torch.zeros(0, dtype=torch.long))
-        masks = upsample_masks(tracked.mask_logits, output_size_hw).cpu()
+        masks = resized_above(tracked.mask_logits, output_size_hw, threshold=0.0).cpu()
         if self._keep_segmentations:
             self._keep(frame_index, tracked.track_ids, masks)
         scores, labels = class_probabilities[tracked.track_ids].max(-1)
@@ -294,26 +292,6 @@ class IfcVideoSegmenter:
         for track_id, rle, box in zip(track_ids, rles, masks_to_boxes_xyxy(masks).tolist(), strict=True):
             if any(box):
                 self._segmentations.setdefault(track_id, {})[frame_index] = (rle, box)
-
-
-def upsample_masks(mask_logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Masks at output size, straight from the logits at stride 8.
-
-    Args:
-        mask_logits: (N, h, w).
-        size_hw: (H0, W0).
-
-    Returns:
-        (N, H0, W0) bool: bilinear (align_corners false), above 0. Needs O(H0 * W0) floats beyond that, whatever N.
-
-    Source: the reference's inference.
-    """
-    masks = mask_logits.new_empty((len(mask_logits), *size_hw), dtype=torch.bool)
-    masks_per_part = max(1, MAX_UPSAMPLED_FLOATS // (size_hw[0] * size_hw[1]))
-    for part in _parts(len(mask_logits), masks_per_part):
-        upsampled = nn.functional.interpolate(mask_logits[None, part], size=size_hw, mode="bilinear")
-        torch.gt(upsampled[0], 0, out=masks[part])
-    return masks
 
 
 def fold_batch_norms(backbone: nn.Module) -> nn.Module:
