@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, set_seed
 
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcImageProcessor
@@ -49,6 +51,9 @@ def tiny_trainer(
         "dataloader_pin_memory": False,
     }  # fmt: skip
     args = IfcTrainingArguments(output_dir=str(output), **{**defaults, **settings})
+    if args.fsdp:
+        # accelerate passes FSDP over in processes without GPUs, though torch shards on CPUs, too.
+        args.distributed_state.distributed_type = DistributedType.MULTI_GPU
     set_seed(args.seed)
     rows = load_ytvis(data, split="train", cache_dir=cache) if rows is None else rows
     return IfcTrainer(
@@ -68,7 +73,11 @@ class KeepGradients(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if not self.gradients:
-            self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+            gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+            self.gradients = {
+                name: gradient.full_tensor() if isinstance(gradient, DTensor) else gradient.clone()
+                for name, gradient in gradients.items()
+            }
 
 
 class KillAfter(TrainerCallback):
@@ -101,10 +110,11 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=args.resume)
     if args.evaluate:
         trainer.evaluate()
+    weights = trainer.accelerator.get_state_dict(trainer.model)  # all processes take part if they are sharded
     if trainer.is_world_process_zero():
         args.output.mkdir(parents=True, exist_ok=True)
         torch.save(keeper.gradients, args.output / "gradients.pt")
-        torch.save(trainer.accelerator.unwrap_model(trainer.model).state_dict(), args.output / "weights.pt")
+        torch.save(weights, args.output / "weights.pt")
         (args.output / "history.json").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
 
 

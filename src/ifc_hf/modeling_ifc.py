@@ -168,6 +168,8 @@ class IfcPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ["video"]
     _no_split_modules = ["IfcEncoderLayer", "IfcDecoderLayer", "IfcMaskHead", "IfcMLP"]
+    # What makes the transformer's input of the frames: accelerate asks for it when it shards a model.
+    _input_embed_layer = "input_projection"
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
     _supports_sdpa = True
