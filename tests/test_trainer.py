@@ -337,6 +337,12 @@ def test_evaluation_without_videos_is_refused(data, tmp_path):
         trainer.evaluate([])
 
 
+def test_predict_names_what_to_use_instead(data, tmp_path):
+    trainer = tiny_trainer(data, tmp_path)
+    with pytest.raises(NotImplementedError, match=r"Use `ifc-hf evaluate` .*, or trainer\.evaluate for the score"):
+        trainer.predict(trainer.eval_dataset)
+
+
 def test_model_card_tells_the_training_and_the_score(data, tmp_path):
     trainer = tiny_trainer(
         data, tmp_path / "shapes", eval_strategy="steps", eval_steps=2, gradient_accumulation_steps=3

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
-from transformers.trainer_utils import SaveStrategy, TrainOutput, speed_metrics
+from transformers.trainer_utils import PredictionOutput, SaveStrategy, TrainOutput, speed_metrics
 
 from ..data.collator import ClipCollator
 from ..video_segmenter_ifc import IfcVideoSegmenter
@@ -180,6 +180,19 @@ class IfcTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """Refused: it would gather the masks of all videos as one array.
+
+        Raises:
+            NotImplementedError: Always; it names what to use instead.
+        """
+        raise NotImplementedError(
+            "IfcTrainer.predict: the masks of whole videos don't fit into one array. Use `ifc-hf evaluate` (or "
+            "ifc_hf.training.result_files.predict_videos), which writes RLEs, or trainer.evaluate for the score."
+        )
 
     def create_model_card(
         self,
