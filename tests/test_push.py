@@ -1,0 +1,118 @@
+"""Pushing to a Hub and loading from it, against a server of the tests' own; each client in a fresh process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback_hub import LoopbackHub, loopback_hub
+from test_hub import CODE_FILES, WITHOUT_PACKAGES
+
+WEIGHTS_AND_SETTINGS = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+
+MAKE = """
+import sys; sys.path.insert(0, TESTS)
+from ifc_hf import IfcImageProcessor
+from tiny_models import tiny_model
+model = tiny_model(id2label={0: "cat", 1: "dog", 2: "bird"})
+processor = IfcImageProcessor(size={"shortest_edge": 32, "longest_edge": 64})
+"""
+
+# Prints numbers by which two clients can be compared.
+LOAD = """
+import numpy as np, torch
+from transformers import pipeline
+pipe = pipeline("video-instance-segmentation", model=REPOSITORY, **OPTIONS)
+video = np.random.default_rng(0).integers(0, 255, (4, 40, 56, 3), dtype=np.uint8)
+print([(track["label"], round(track["score"], 5), track["segmentations"]) for track in pipe(video, threshold=0.1)])
+"""
+FROM_THE_FOLDER = 'assert type(pipe.model).__module__.startswith("transformers_modules.user.tiny.")\n'
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackHub]:
+    """A Hub with the repository `user/tiny`."""
+    with loopback_hub() as hub:
+        cache = tmp_path_factory.mktemp("pusher")
+        run(f"{MAKE}model.push_to_hub('user/tiny')\nprocessor.push_to_hub('user/tiny')", hub, cache)
+        yield hub
+
+
+def run(program: str, hub: LoopbackHub, cache: Path, fails_with: str | None = None, **environment: str) -> str:
+    """Runs a client and returns what it prints; or checks its last words, if it has to fail."""
+    result = subprocess.run(
+        [sys.executable, "-c", f"TESTS = {str(Path(__file__).parent)!r}\n{program}"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **hub.environment(str(cache)), **environment},
+    )
+    if fails_with is None:
+        assert result.returncode == 0, result.stderr
+    else:
+        assert result.returncode == 1
+        assert fails_with in result.stderr
+    return result.stdout
+
+
+def load(trusting: bool, revision: str | None = None) -> str:
+    """Program of a client that loads `user/tiny`, with the package or without it."""
+    options = {"revision": revision, **({"trust_remote_code": True} if trusting else {})}
+    start = f"MISSING = ['ifc_hf']\n{WITHOUT_PACKAGES}" if trusting else "import ifc_hf\n"
+    return f"{start}REPOSITORY, OPTIONS = 'user/tiny', {options}\n{LOAD}{FROM_THE_FOLDER if trusting else ''}"
+
+
+def test_what_is_pushed(pushed):
+    files = pushed.repositories["user/tiny"].files("main")
+    assert set(files) == CODE_FILES | WEIGHTS_AND_SETTINGS
+
+
+@pytest.mark.slow
+def test_loading_with_and_without_the_package_and_offline(pushed, tmp_path):
+    with_package = run(load(trusting=False), pushed, tmp_path / "with")
+    without = run(load(trusting=True), pushed, tmp_path / "without")
+    assert with_package == without
+    assert "'counts'" in without
+    offline = run(
+        load(trusting=True), pushed, tmp_path / "without", HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9"
+    )
+    assert offline == without
+
+
+@pytest.mark.slow
+def test_older_revision(pushed, tmp_path):
+    revision = pushed.repositories["user/tiny"].commits[2][0]
+    newest = run(load(trusting=False), pushed, tmp_path)
+    other = "model.class_head.layers[-1].bias.data += 5 * __import__('torch').eye(4)[1]"
+    run(f"{MAKE}{other}\nmodel.push_to_hub('user/tiny')", pushed, tmp_path)
+    assert run(load(trusting=False), pushed, tmp_path) != newest
+    assert run(load(trusting=False, revision=revision), pushed, tmp_path) == newest
+
+
+@pytest.mark.slow
+def test_private_repository(pushed, tmp_path):
+    run(f"{MAKE}model.push_to_hub('user/secret', private=True)", pushed, tmp_path)
+    program = (
+        "import ifc_hf\nfrom transformers import AutoModel\nprint(type(AutoModel.from_pretrained('user/secret')))"
+    )
+    assert "IfcModel" in run(program, pushed, tmp_path / "owner")
+    run(program, pushed, tmp_path / "stranger", fails_with="user/secret is not a local folder", HF_TOKEN="hf_other")
+
+
+@pytest.mark.slow
+def test_interrupted_upload_is_tried_again(pushed, tmp_path):
+    pushed.failures[r"PUT /uploads/\w+"] = 1
+    run(f"{MAKE}model.push_to_hub('user/retried')", pushed, tmp_path)
+    assert pushed.failures[r"PUT /uploads/\w+"] == 0
+    assert "model.safetensors" in pushed.repositories["user/retried"].files("main")
+
+
+@pytest.mark.slow
+def test_server_error_leaves_the_repository_as_it_was(pushed, tmp_path):
+    run(f"{MAKE}model.push_to_hub('user/failing')", pushed, tmp_path)
+    commits = len(pushed.repositories["user/failing"].commits)
+    pushed.failures[r"POST /api/models/user/failing/commit/main"] = 99
+    run(f"{MAKE}model.push_to_hub('user/failing')", pushed, tmp_path, fails_with="the test wants this to fail")
+    assert len(pushed.repositories["user/failing"].commits) == commits
