@@ -10,9 +10,9 @@ from ifc_hf.data.synthetic import write_synthetic_ytvis
 from ifc_hf.training.checkpoints import last_whole_checkpoint
 
 
-@pytest.mark.slow  # about 4 minutes of CPU time
+@pytest.mark.slow  # about 6 minutes of CPU time
 def test_cpu_recipe_learns(tmp_path):
-    sizes = {"num_videos": 200, "num_frames": 6, "size_hw": (96, 128), "num_valid_videos": 10}
+    sizes = {"num_videos": 800, "num_frames": 6, "size_hw": (96, 128), "num_valid_videos": 10}
     data = write_synthetic_ytvis(tmp_path / "data", **sizes)
     folders = ["--data", f"{data}", "--output", f"{tmp_path}/model", "--cache-dir", f"{tmp_path}/cache"]
     settings = ["--set", "eval_on_start=true", "disable_tqdm=true"]
