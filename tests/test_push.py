@@ -116,3 +116,28 @@ def test_server_error_leaves_the_repository_as_it_was(pushed, tmp_path):
     pushed.failures[r"POST /api/models/user/failing/commit/main"] = 99
     run(f"{MAKE}model.push_to_hub('user/failing')", pushed, tmp_path, fails_with="the test wants this to fail")
     assert len(pushed.repositories["user/failing"].commits) == commits
+
+
+@pytest.mark.slow
+def test_pushes_of_a_trainer_carry_the_code(pushed, tmp_path):
+    settings = {
+        "push_to_hub": True, "hub_model_id": "user/trained", "hub_strategy": "every_save", "hub_always_push": True,
+        "save_strategy": "steps", "save_steps": 1, "max_steps": 2,
+    }  # fmt: skip
+    program = f"""
+import sys; sys.path.insert(0, TESTS)
+from pathlib import Path
+from ifc_hf.data.synthetic import write_synthetic_ytvis
+from tiny_training import tiny_trainer
+folder = Path({str(tmp_path)!r})
+write_synthetic_ytvis(folder / "data", num_videos=2, num_frames=3, size_hw=(32, 48))
+trainer = tiny_trainer(folder / "data", folder / "trained", **{settings})
+trainer.train()
+trainer.push_to_hub()
+"""
+    run(program, pushed, tmp_path / "cache")
+    pushes = [set(files) for _, files in pushed.repositories["user/trained"].commits if "config.json" in files]
+    assert len(pushes) >= 2
+    for files in pushes:
+        assert files >= CODE_FILES | {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert "README.md" in pushes[-1]

@@ -15,7 +15,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -27,6 +27,11 @@ from transformers.processing_utils import ImagesKwargs
 from .annotations_ifc import LabelSpace, make_labels, split_annotations
 from .frames_ifc import Frame, frame_size_hw, resize_frame, resized_size_hw, split_videos, to_frame
 from .post_processing_ifc import ClipOutputs, clips_from_outputs, images_from_outputs
+
+if TYPE_CHECKING:
+    # Brings all code along when a processor is saved: pushes of a running `Trainer` save the processor and take from
+    # the model its configuration and weights alone.
+    from .configuration_ifc import IfcConfig as IfcConfig
 
 
 class IfcImageProcessorKwargs(ImagesKwargs, total=False):
@@ -65,7 +70,8 @@ class IfcImageProcessor(BaseImageProcessor):
 
     valid_kwargs = IfcImageProcessorKwargs
     model_input_names = ["pixel_values", "pixel_mask"]
-    _auto_class = "AutoImageProcessor"  # saving copies this file and what it imports, for use without the package
+    # Saving copies this file and what it imports, for use without the package.
+    _auto_class = "AutoImageProcessor"  # type: ignore[assignment]
 
     do_resize = True
     size = {"shortest_edge": 360, "longest_edge": 1333}

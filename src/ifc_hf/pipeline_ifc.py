@@ -52,11 +52,15 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         'rabbit'
     """
 
-    _load_processor = False
-    _load_image_processor = True
-    _load_video_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = False
+    model: Any  # an IfcForVideoInstanceSegmentation, of this package or of a folder's code
+    image_processor: Any
+
+    # The base class is annotated as if these could be None only.
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = True  # type: ignore[assignment]
+    _load_video_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
 
     def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
         if model.config.model_type != "ifc":
@@ -67,7 +71,9 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         if self.image_processor is None:
             raise ValueError(f"{TASK}: expected an image_processor, got None")
 
-    def __call__(self, inputs: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+    def __call__(  # type: ignore[override]  # positional arguments beyond these mean nothing
+        self, inputs: Any, batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
         """Segments one video or several.
 
         Args:
@@ -165,9 +171,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
             self.model, self.image_processor, score_threshold=threshold, multi_label=multi_label, **options
         )
 
-    def _sanitize_parameters(  # type: ignore[override]
-        self, **options: Any
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Checks options and sorts them by the step that takes them."""
         steps = (READING_OPTIONS, (*SEGMENTER_OPTIONS, "frames_per_batch"), ANSWER_OPTIONS)
         if unknown := sorted(set(options).difference(*steps)):

@@ -82,7 +82,7 @@ def register_image_processor() -> None:
     from .configuration_ifc import IfcConfig
     from .image_processing_ifc import IfcImageProcessor
 
-    classes = {"torchvision": IfcImageProcessor, "pil": IfcImageProcessor}
+    classes: dict[str, type] = {"torchvision": IfcImageProcessor, "pil": IfcImageProcessor}
     AutoImageProcessor.register(IfcConfig, image_processor_classes=classes, exist_ok=True)
 
 

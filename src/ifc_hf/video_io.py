@@ -21,7 +21,7 @@ try:  # this file is copied to the Hub, where only torch and Transformers can be
     import av
     from av.video.frame import VideoFrame
 except ImportError:
-    av = None
+    av = None  # type: ignore[assignment]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = Fraction(25)  # of folders of frames, which know no time
@@ -130,7 +130,7 @@ def open_video(source: Path | str | BinaryIO) -> av.container.InputContainer:
     if av is None:
         raise ImportError(f"{source}: reading videos needs PyAV: pip install av")
     try:
-        container = av.open(str(source) if isinstance(source, Path) else source)
+        container = av.open(str(source) if isinstance(source, Path) else source, "r")
     except (av.error.FFmpegError, OSError) as error:
         is_empty = isinstance(source, Path) and source.stat().st_size == 0
         reason = "the file is empty" if is_empty else str(error.strerror or error)
