@@ -120,7 +120,7 @@ def make_labels(
     return {"class_labels": class_labels, "masks": masks}
 
 
-Instance = tuple[int, str, Sequence[Any]]  # class label, name for errors, one segmentation per frame
+Instance = tuple[int, str, Sequence[Any] | np.ndarray]  # class label, name for errors, one segmentation per frame
 
 
 def _ytvis_instances(annotation: Any, num_frames: int, label_space: LabelSpace) -> Iterator[Instance]:
