@@ -5,13 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from golden import reference_state_dict
-
-GOLDEN_VARIANTS = {
-    "r50_ytvis": ("resnet50", "ytvis_2019"),
-    "r101_ytvis": ("resnet101", "ytvis_2019"),
-    "r50_coco": ("resnet50", "coco"),
-}
+from golden import VARIANTS, reference_state_dict
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +23,7 @@ def _golden_model(variant: str):
     from ifc_hf.conversion import convert_state_dict, make_config
 
     weights = reference_state_dict(variant)
-    config = make_config(weights, *GOLDEN_VARIANTS[variant])
+    config = make_config(weights, *VARIANTS[variant])
     config.dropout = 0.0
     model = IfcForVideoInstanceSegmentation(config)
     model.load_state_dict(convert_state_dict(weights))

@@ -21,6 +21,13 @@ from torch import Tensor
 COMPACT_FOLDER = Path(__file__).parent / "goldens"
 FULL_FOLDER = Path(__file__).parents[2] / "shared" / "goldens"
 
+# Backbone and data set of each network that was recorded.
+VARIANTS = {
+    "r50_ytvis": ("resnet50", "ytvis_2019"),
+    "r101_ytvis": ("resnet101", "ytvis_2019"),
+    "r50_coco": ("resnet50", "coco"),
+}
+
 # What the recipe below adds to two biases so that 8 to 16 of 100 queries are objects, of several classes.
 NO_OBJECT_BIAS = {"r50_ytvis": 6.98, "r101_ytvis": 6.11, "r50_coco": 6.48}
 CLASS_BIAS = {"r50_ytvis": {13: -1.25}, "r101_ytvis": {}, "r50_coco": {61: -2.5, 75: -1.0}}

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import GOLDEN_VARIANTS
-from golden import golden, manifest, reference_state_dict
+from golden import VARIANTS, golden, manifest, reference_state_dict
 from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor
 from ifc_hf.cli.main import main
 from ifc_hf.conversion import (
@@ -73,7 +72,7 @@ def test_there_and_back_is_the_same_bit_for_bit_and_in_order(variant):
 def test_the_converted_names_are_exactly_those_of_the_model(variant):
     original = reference_state_dict(variant)
     with torch.device("meta"):
-        model = IfcForVideoInstanceSegmentation(make_config(original, *GOLDEN_VARIANTS[variant]))
+        model = IfcForVideoInstanceSegmentation(make_config(original, *VARIANTS[variant]))
     assert convert_state_dict(original).keys() == model.state_dict().keys()
 
 
