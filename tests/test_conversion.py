@@ -29,7 +29,6 @@ from ifc_hf.conversion.convert import detect_backbone, detect_dataset
 from test_parity import CLASS_LOGITS, assert_close, normalised
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "convert_original.py"
-VARIANTS = ["r50_ytvis", "r101_ytvis", "r50_coco"]
 
 
 class RunsCode:
