@@ -23,9 +23,14 @@ from transformers.activations import ACT2FN
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import auto_docstring
 
+from .configuration_efficientnet_lite import EfficientNetLiteConfig
+
 if TYPE_CHECKING:
     # Saving a configuration copies this file and what it imports, so this line brings all code into a model's folder.
     from .pipeline_ifc import VideoInstanceSegmentationPipeline as VideoInstanceSegmentationPipeline
+
+# Here, because the configuration of a backbone is made with that of IFC, in a folder loaded without this package too.
+AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
 
 # What `config.json` says about the code in its folder, for those who load it without this package.
 AUTO_MAP = {

@@ -61,6 +61,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_ifc import IfcConfig
 from .loss_ifc import ifc_loss, validate_labels
+from .modeling_efficientnet_lite import EfficientNetLiteBackbone
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -230,7 +231,7 @@ def _init_bias_as_torch(module: nn.Linear | nn.Conv2d) -> None:
 class IfcModel(IfcPreTrainedModel):
     def __init__(self, config: IfcConfig):
         super().__init__(config)
-        self.backbone = load_backbone(config)
+        self.backbone = make_backbone(config)
         freeze_batch_norms(self.backbone)
         self.input_projection = nn.Conv2d(self.backbone.channels[-1], config.hidden_size, kernel_size=1)
         self.position_embedding = IfcSinePositionEmbedding(config.hidden_size)
@@ -317,7 +318,7 @@ class IfcModel(IfcPreTrainedModel):
         encoder_outputs = self.encoder(tokens, token_mask=map_mask, position=position, **kwargs)
 
         decoder_outputs = self.decoder(
-            self.query_embedding.weight.expand(len(tokens), -1, -1),
+            self.query_embedding.weight.expand(tokens.shape[0], -1, -1),
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             token_mask=map_mask,
             encoder_position=position,
@@ -908,6 +909,14 @@ class IfcFrozenBatchNorm2d(nn.Module):
         return nn.functional.batch_norm(
             hidden_states, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
         )
+
+
+def make_backbone(config: IfcConfig) -> PreTrainedModel:
+    """Makes the backbone of `config.backbone_config`, with random weights."""
+    # Not by `AutoBackbone`, which knows the classes of configurations: one folder on the Hub can yield two of a name.
+    if config.backbone_config.model_type == EfficientNetLiteBackbone.config_class.model_type:
+        return EfficientNetLiteBackbone._from_config(config.backbone_config)
+    return load_backbone(config)
 
 
 def freeze_batch_norms(module: nn.Module) -> None:

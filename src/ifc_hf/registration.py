@@ -62,14 +62,17 @@ def register_config() -> None:
 
 
 def register_models() -> None:
-    """Makes `AutoModel` and `AutoModelForInstanceSegmentation` know the model and its head."""
-    from transformers import AutoModel, AutoModelForInstanceSegmentation
+    """Makes `AutoModel` and `AutoModelForInstanceSegmentation` know the model and its head, `AutoBackbone` our trunk."""
+    from transformers import AutoBackbone, AutoModel, AutoModelForInstanceSegmentation
 
+    from .configuration_efficientnet_lite import EfficientNetLiteConfig
     from .configuration_ifc import IfcConfig
+    from .modeling_efficientnet_lite import EfficientNetLiteBackbone
     from .modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
 
     AutoModel.register(IfcConfig, IfcModel, exist_ok=True)
     AutoModelForInstanceSegmentation.register(IfcConfig, IfcForVideoInstanceSegmentation, exist_ok=True)
+    AutoBackbone.register(EfficientNetLiteConfig, EfficientNetLiteBackbone, exist_ok=True)
 
 
 def register_image_processor() -> None:

