@@ -17,9 +17,10 @@ from tiny_models import tiny_model
 
 TASK = "video-instance-segmentation"
 CODE_FILES = {
-    "annotations_ifc.py", "configuration_ifc.py", "frames_ifc.py", "image_processing_ifc.py", "loss_ifc.py",
-    "mask_utils_ifc.py", "modeling_ifc.py", "pipeline_ifc.py", "post_processing_ifc.py", "tracking_ifc.py",
-    "video_inputs_ifc.py", "video_io.py", "video_segmenter_ifc.py",
+    "annotations_ifc.py", "configuration_efficientnet_lite.py", "configuration_ifc.py", "frames_ifc.py",
+    "image_processing_ifc.py", "loss_ifc.py", "mask_utils_ifc.py", "modeling_efficientnet_lite.py", "modeling_ifc.py",
+    "pipeline_ifc.py", "post_processing_ifc.py", "tracking_ifc.py", "video_inputs_ifc.py", "video_io.py",
+    "video_segmenter_ifc.py",
 }  # fmt: skip
 
 # Stands for an environment without some packages, this one above all.

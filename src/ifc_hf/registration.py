@@ -62,7 +62,7 @@ def register_config() -> None:
 
 
 def register_models() -> None:
-    """Makes `AutoModel` and `AutoModelForInstanceSegmentation` know the model and its head, `AutoBackbone` our trunk."""
+    """Makes the Auto classes know the model and its head, and `AutoBackbone` the trunk of EfficientNet-Lite."""
     from transformers import AutoBackbone, AutoModel, AutoModelForInstanceSegmentation
 
     from .configuration_efficientnet_lite import EfficientNetLiteConfig
