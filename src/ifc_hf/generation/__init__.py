@@ -1,0 +1,1 @@
+"""Composing clips with exact masks out of pictures from package registries."""

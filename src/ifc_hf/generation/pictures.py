@@ -1,0 +1,143 @@
+"""Decoding the pictures of a package: SVG icons and raster files as cut-outs, photographs and panoramas as backgrounds."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .packages import read_members
+
+CUTOUT_PIXELS = 384  # longest side: as large as an object gets in a frame of 360x640
+BACKGROUND_PIXELS = 1600  # longest side: room for the camera to zoom in on half of a photograph
+SVG_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+VISIBLE_ALPHA = 8  # of 255: fainter pixels are not worth a larger box
+
+Pictures = Iterator[tuple[str, np.ndarray]]
+
+
+def iconify(path: Path, pictures: str, names: list[str]) -> Pictures:
+    """SVG icons of an Iconify package, which holds all of them in one JSON file.
+
+    Args:
+        path: The package.
+        pictures: Path of the JSON file inside.
+        names: Icons.
+
+    Yields:
+        Name and cut-out (h, w, 4) uint8.
+
+    Raises:
+        ModuleNotFoundError: If resvg_py is not installed.
+        ValueError: If there is no icon of that name.
+    """
+    resvg = _import("resvg_py")
+    ((_, content),) = read_members(path, {pictures})
+    table = json.loads(content)
+    for name in names:
+        icon = table["icons"].get(name)
+        if icon is None:
+            raise ValueError(f"{path}: has no icon {name!r}")
+        width, height = (icon.get(side, table.get(side, 16)) for side in ("width", "height"))
+        svg = f'<svg {SVG_NAMESPACES} viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+        scale = CUTOUT_PIXELS / max(width, height)
+        png = resvg.svg_to_bytes(svg_string=svg, width=round(width * scale), height=round(height * scale))
+        yield name, crop_to_alpha(np.array(Image.open(io.BytesIO(bytes(png))).convert("RGBA")), f"{path}: {name}")
+
+
+def raster(path: Path, pictures: str, names: list[str]) -> Pictures:
+    """Raster files with alpha as cut-outs (h, w, 4) uint8, never enlarged."""
+    for name, content in _named_members(path, pictures, names):
+        picture = Image.open(io.BytesIO(content)).convert("RGBA")
+        picture.thumbnail((2 * CUTOUT_PIXELS, 2 * CUTOUT_PIXELS), Image.Resampling.LANCZOS)
+        cutout = Image.fromarray(crop_to_alpha(np.array(picture), f"{path}: {name}"))
+        cutout.thumbnail((CUTOUT_PIXELS, CUTOUT_PIXELS), Image.Resampling.LANCZOS)
+        yield name, np.array(cutout)
+
+
+def photo(path: Path, pictures: str, names: list[str]) -> Pictures:
+    """Photographs as backgrounds (H, W, 3) uint8."""
+    for name, content in _named_members(path, pictures, names):
+        picture = Image.open(io.BytesIO(content)).convert("RGB")
+        picture.thumbnail((BACKGROUND_PIXELS, BACKGROUND_PIXELS), Image.Resampling.LANCZOS)
+        yield name, np.array(picture)
+
+
+def panorama(path: Path, pictures: str, names: list[str]) -> Pictures:
+    """OpenEXR panoramas, tone mapped, that are stored as base64 in JavaScript files.
+
+    Yields:
+        Name and panorama (H, W, 3) uint8; its left and right edges meet.
+
+    Raises:
+        ModuleNotFoundError: If OpenEXR is not installed.
+    """
+    openexr = _import("OpenEXR")
+    for name, content in _named_members(path, pictures, names):
+        found = re.search(rb"base64,([A-Za-z0-9+/=]+)", content)
+        if found is None:
+            raise ValueError(f"{path}: {name} holds no base64 data")
+        with openexr.File(io.BytesIO(base64.b64decode(found[1])), separate_channels=True) as file:
+            channels = file.channels()
+            light = np.stack([channels[colour].pixels for colour in "RGB"], axis=-1)
+        yield name, tone_map(light)
+
+
+def tone_map(light: np.ndarray) -> np.ndarray:
+    """Scene light (H, W, 3) to sRGB uint8: exposed for its middle, highlights rolled off.
+
+    Source: Reinhard et al., "Photographic Tone Reproduction for Digital Images", 2002, equations 1 to 4.
+    """
+    light = np.maximum(light.astype(np.float64), 0)
+    luminance = light @ np.array([0.2126, 0.7152, 0.0722])
+    key = 0.3 / np.exp(np.log(luminance + 1e-4).mean())
+    white = np.quantile(luminance, 0.98) * key
+    scaled = luminance * key
+    shown = scaled * (1 + scaled / max(white, 1.0) ** 2) / (1 + scaled)
+    linear = np.clip(light * (shown / np.maximum(luminance, 1e-6))[..., None], 0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.round(srgb * 255).astype(np.uint8)
+
+
+def crop_to_alpha(rgba: np.ndarray, name: str) -> np.ndarray:
+    """The part of (h, w, 4) that is visible.
+
+    Raises:
+        ValueError: If nothing is.
+    """
+    visible = rgba[..., 3] >= VISIBLE_ALPHA
+    rows, columns = visible.any(axis=1).nonzero()[0], visible.any(axis=0).nonzero()[0]
+    if not len(rows):
+        raise ValueError(f"{name}: every pixel is transparent")
+    return np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def _named_members(path: Path, pictures: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the pictures whose path inside the package is `pictures.format(name)`."""
+    by_path = {pictures.format(name): name for name in names}
+    for member, content in read_members(path, set(by_path)):
+        yield by_path[member], content
+
+
+def _import(module: str):
+    """A package of the extra `generate`."""
+    try:
+        return __import__(module)
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"{module} is needed to read these pictures: pip install ifc_hf[generate]"
+        ) from error
+
+
+READERS: dict[str, Callable[[Path, str, list[str]], Pictures]] = {
+    "iconify": iconify,
+    "raster": raster,
+    "photo": photo,
+    "panorama": panorama,
+}
