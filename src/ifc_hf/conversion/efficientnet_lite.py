@@ -47,9 +47,7 @@ def _read_config(tensors: Mapping[str, Tensor]) -> EfficientNetLiteConfig:
     repeats = [len(list(group)) for _, group in groupby(out_channels)]
     num_groups = len(EfficientNetLiteConfig().strides)
     if len(repeats) != num_groups:
-        raise CheckpointError(
-            f"An EfficientNet-Lite has {num_groups} groups of blocks, but this network {len(repeats)}."
-        )
+        raise CheckpointError(f"An EfficientNet-Lite has {num_groups} groups of blocks, this network {len(repeats)}.")
     return EfficientNetLiteConfig(num_block_repeats=repeats)
 
 
