@@ -94,7 +94,7 @@ def tone_map(light: np.ndarray) -> np.ndarray:
 
     Source: Reinhard et al., "Photographic Tone Reproduction for Digital Images", 2002, equations 1 to 4.
     """
-    light = np.maximum(light.astype(np.float64), 0)
+    light = np.clip(light.astype(np.float64), 0, np.finfo(np.float16).max)  # the sun's pixels overflow to infinity
     luminance = light @ np.array([0.2126, 0.7152, 0.0722])
     key = 0.3 / np.exp(np.log(luminance + 1e-4).mean())
     white = np.quantile(luminance, 0.98) * key
