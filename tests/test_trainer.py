@@ -352,14 +352,16 @@ def test_model_card_tells_the_training_and_the_score(data, tmp_path):
     card = ModelCard.load(tmp_path / "shapes" / "README.md")
     metadata = card.data.to_dict()
     assert metadata["license"] == "apache-2.0" and metadata["library_name"] == "transformers"
-    assert metadata["tags"] == ["video-instance-segmentation", "ifc", "demo"] and "pipeline_tag" not in metadata
-    assert metadata["base_model"] == "someone/ifc-coco" and metadata["datasets"] == "someone/shapes"
+    assert metadata["tags"] == ["video-instance-segmentation", "ifc", "demo"]
+    assert metadata["base_model"] == "someone/ifc-coco" and metadata["datasets"] == ["someone/shapes"]
     assert card.text.strip().startswith("# shapes\n")
     for line in ("| steps | 3 |", "| clips per step | 6 |", "| frames per clip | 2 |", "after step 3:"):
         assert line in card.text, line
     assert "| learning rate | 0.001; backbone 0.0001 |" in card.text and "x0.1 after step 2;" in card.text
     scores = [log for log in trainer.state.log_history if "eval_AP" in log][-1]
     assert f"| eval | {100 * scores['eval_AP']:.1f} | {100 * scores['eval_AP50']:.1f} |" in card.text
+    result = next(result for result in card.data.eval_results if result.metric_type == "AP75")
+    assert result.dataset_type == "someone/shapes" and result.metric_value == round(100 * scores["eval_AP75"], 1)
     assert "## Classes\n\nLABEL_0, LABEL_1, LABEL_2.\n" in card.text
 
 

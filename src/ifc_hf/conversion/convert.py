@@ -16,7 +16,7 @@ from ..image_processing_ifc import IfcImageProcessor
 from ..modeling_ifc import IfcForVideoInstanceSegmentation
 from .checkpoint_files import CheckpointError, read_checkpoint
 from .class_names import CLASS_NAMES
-from .model_card import model_card
+from .model_card import converted_card
 from .name_map import CLASS_WEIGHTS, Layout, convert_state_dict, name_map, to_original_state_dict
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def convert_checkpoint(
         model.save_pretrained(part)
         make_image_processor(backbone, dataset).save_pretrained(part)
         sha256 = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-        card = model_card(backbone, dataset, Path(checkpoint).name, sha256)
+        card = converted_card(backbone, dataset, output_dir.name, Path(checkpoint).name, sha256)
         (part / "README.md").write_text(card, encoding="utf-8")
         part.chmod(0o755)  # mkdtemp gives nobody else access
         os.replace(part, output_dir)

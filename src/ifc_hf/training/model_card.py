@@ -1,50 +1,15 @@
 """The model card of a training run: what the network is, how it was trained, how it scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from transformers import TrainerState
 
+from ..model_cards import SCORE_NAMES, eval_results_of, markdown_table, model_card
 from .arguments import IfcTrainingArguments
 from .result_files import percent
-
-# Tags, since the Hub has no pipeline tag for the task; `image-segmentation` would offer a widget for single images.
-TAGS = ("video-instance-segmentation", "ifc")
-SCORE_COLUMNS = ("AP", "AP50", "AP75", "AR1", "AR10")
-
-TEMPLATE = """---
-{metadata}
----
-
-# {name}
-
-A network for video instance segmentation: it finds, outlines and follows the objects of {num_classes} classes. The
-architecture is IFC (*Video Instance Segmentation using Inter-Frame Communication Transformers*,
-[arXiv 2106.03299](https://arxiv.org/abs/2106.03299)), trained with `ifc_hf`{origin}.
-
-```python
-from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
-
-model = IfcForVideoInstanceSegmentation.from_pretrained("{source}")
-processor = IfcImageProcessor.from_pretrained("{source}")
-tracks = IfcVideoSegmenter(model, processor)(frames)  # any iterable of RGB frames
-```
-
-## Scores
-
-{scores}
-
-## Training
-
-{settings}
-
-## Classes
-
-{classes}.
-"""
 
 
 def training_card(
@@ -55,6 +20,7 @@ def training_card(
     state: TrainerState,
     num_frames: int | None,
     base_model: str | None = None,
+    datasets: str | list[str] | None = None,
     **metadata: Any,
 ) -> str:
     """Text of the card.
@@ -67,24 +33,34 @@ def training_card(
         state: Of the trainer, after the training.
         num_frames: T of the training clips, if they have one.
         base_model: Hub id of the model that the training went on from; anything else is left out.
-        **metadata: Further fields of `ModelCardData`; `tags` are added to ours.
+        datasets: Hub ids of the data; the scores are those of the first.
+        **metadata: Further fields of `ModelCardData`.
 
     Returns:
         Markdown with a YAML header.
     """
     base_model = base_model if is_hub_id(base_model) else None
-    tags = [*TAGS, *(tag for tag in metadata.pop("tags", None) or () if tag not in TAGS)]
-    data = ModelCardData(library_name="transformers", base_model=base_model, tags=tags, **metadata)
-    classes = [id2label[label] for label in sorted(id2label)]
-    return TEMPLATE.format(
-        metadata=data.to_yaml(),
-        name=name,
-        num_classes=len(classes),
-        origin=f", from the weights of [{base_model}](https://huggingface.co/{base_model}) on" if base_model else "",
-        source=source,
+    origin = f", from the weights of [{base_model}](https://huggingface.co/{base_model}) on" if base_model else ""
+    measured = last_scores(state, best=args.load_best_model_at_end)
+    dataset_ids = [datasets] if isinstance(datasets, str) else datasets
+    return model_card(
+        name,
+        source,
+        f"IFC for video instance segmentation: finds, outlines and follows the objects of {len(id2label)} classes. "
+        f"Trained with `ifc_hf`{origin}.",
+        [id2label[label] for label in sorted(id2label)],
+        num_frames=num_frames or 1,
         scores=score_table(state, best=args.load_best_model_at_end),
-        settings=markdown_table(("setting", "value"), training_settings(args, state, num_frames)),
-        classes=", ".join(classes),
+        training=markdown_table(("setting", "value"), training_settings(args, state, num_frames)),
+        # The Hub takes results only with the id of the data.
+        eval_results=[
+            result
+            for prefix, scores in (measured.items() if dataset_ids else ())
+            for result in eval_results_of(dataset_ids[0], dataset_ids[0], prefix, scores)
+        ],
+        base_model=base_model,
+        datasets=dataset_ids,
+        **metadata,
     )
 
 
@@ -99,15 +75,33 @@ def is_hub_id(name: str | None) -> bool:
 
 def score_table(state: TrainerState, best: bool) -> str:
     """The last evaluation, or that of the best checkpoint if this is what was kept; one row per data set."""
-    steps = {log["step"] for log in state.log_history if any(name.endswith("_AP") for name in log)}
-    if not steps:
+    step = scored_step(state, best)
+    if step is None:
         return "Not measured during the training."
-    step = state.best_global_step if best and state.best_global_step in steps else max(steps)
-    rows = []
-    for log in state.log_history:
-        for prefix in [key.removesuffix("_AP") for key in log if key.endswith("_AP") and log["step"] == step]:
-            rows.append((prefix, *(percent(log[f"{prefix}_{column}"]) for column in SCORE_COLUMNS)))
-    return f"Of whole videos, in percent, after step {step}:\n\n{markdown_table(('data', *SCORE_COLUMNS), rows)}"
+    rows = [
+        (prefix, *(percent(scores[name] / 100) for name in SCORE_NAMES))
+        for prefix, scores in last_scores(state, best).items()
+    ]
+    return f"Of whole videos, in percent, after step {step}:\n\n{markdown_table(('data', *SCORE_NAMES), rows)}"
+
+
+def last_scores(state: TrainerState, best: bool) -> dict[str, dict[str, float]]:
+    """Scores in percent by the name of the evaluation, "eval" if there is one; empty if nothing was scored."""
+    step = scored_step(state, best)
+    return {
+        key.removesuffix("_AP"): {name: 100 * log[f"{key.removesuffix('_AP')}_{name}"] for name in SCORE_NAMES}
+        for log in state.log_history
+        for key in log
+        if key.endswith("_AP") and log["step"] == step
+    }
+
+
+def scored_step(state: TrainerState, best: bool) -> int | None:
+    """The step of the weights that were kept, if they were scored, else the last one that was."""
+    steps = {log["step"] for log in state.log_history if any(name.endswith("_AP") for name in log)}
+    if best and state.best_global_step in steps:
+        return state.best_global_step
+    return max(steps, default=None)
 
 
 def training_settings(
@@ -127,9 +121,3 @@ def training_settings(
         ("precision", "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"),
         ("seed", args.seed),
     ]
-
-
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

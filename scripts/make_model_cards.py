@@ -1,0 +1,17 @@
+"""Writes `model_cards/`: one card for each checkpoint that the authors published.
+
+python scripts/make_model_cards.py [FOLDER]
+"""
+
+import sys
+from pathlib import Path
+
+from ifc_hf.conversion.model_card import PUBLISHED, published_card
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "model_cards")
+    folder.mkdir(exist_ok=True)
+    for result in PUBLISHED:
+        path = folder / f"{result.name}.md"
+        path.write_text(published_card(result), encoding="utf-8")
+        print(path)
