@@ -178,8 +178,8 @@ def draw_shadow(canvas: NDArray[np.float32], cutout: Cutout, matrix: NDArray[np.
     object_height = float(np.linalg.norm(foot - top))
     if foot[1] > height + 0.1 * object_height or foot[1] < 0:
         return
-    # Light from above left throws the shadow to the lower right.
-    squash, shear = -0.12 - 0.25 * abs(np.sin(scene.light)), -np.cos(scene.light) * 0.7
+    # Light from the upper left throws the shadow to the right; from behind, towards the viewer as well.
+    squash, shear = scene.shadow_squash, -np.cos(scene.light) * 0.7
     lain = np.array([[1, -shear, shear * foot[1]], [0, squash, foot[1] * (1 - squash)], [0, 0, 1]])
     small = np.diag([1 / SHADOW_STEP, 1 / SHADOW_STEP, 1])
     small_hw = (-(-height // SHADOW_STEP), -(-width // SHADOW_STEP))
@@ -192,7 +192,8 @@ def draw_shadow(canvas: NDArray[np.float32], cutout: Cutout, matrix: NDArray[np.
     sigma = max(0.03 * object_height / SHADOW_STEP, 0.4)
     spot = np.zeros(small_hw, np.float32)
     axes = (max(int(0.85 * half_width / SHADOW_STEP), 1), max(int(0.16 * half_width / SHADOW_STEP), 1))
-    cv2.ellipse(spot, tuple((foot / SHADOW_STEP).round().astype(int).tolist()), axes, 0, 0, 360, 1.0, -1)
+    below = foot - (0, 0.03 * object_height)  # feet stand on the spot, not above it
+    cv2.ellipse(spot, tuple((below / SHADOW_STEP).round().astype(int).tolist()), axes, 0, 0, 360, 1.0, -1)
     shadow = np.maximum(cv2.GaussianBlur(shadow, (0, 0), 1.5 * sigma), cv2.GaussianBlur(spot, (0, 0), sigma))
     occupied = np.flatnonzero(shadow.max(axis=1) > 0.004)
     if not len(occupied):

@@ -161,7 +161,7 @@ def draw_path(
                 inside_from = rng.uniform(0.3, 0.75)
                 ramp = np.clip(1 - (1 - progress if is_leaving else progress) / inside_from, 0, None)
                 edge = (width if side > 0 else 0) - position[-1 if is_leaving else 0, 0]
-                position[:, 0] += ramp * (edge + side * extent_px * rng.uniform(0.55, 0.9))
+                position[:, 0] += ramp * (edge + side * (0.55 * extent_px + rng.uniform(0.02, 0.4) * width))
 
     log_scale = np.log(scale) + rng.normal(0, 0.25) * (progress - 0.5) + smooth(rng, count, 0.04)
     angle = rng.normal(0, max_angle) + smooth(rng, count, rng.uniform(0, max_angle))

@@ -20,6 +20,7 @@ MAX_OBJECTS = 5
 NUM_OBJECTS_PROBABILITIES = (0.3, 0.3, 0.2, 0.12, 0.08)
 MAX_SCENERY = 3
 HEIGHT_RANGE = (0.12, 0.85)  # of the frame's height
+SCENERY_HEIGHT_RANGE = (0.1, 0.5)  # smaller, or it would hide the objects of many clips
 MAX_WIDTH, MIN_WIDTH = 0.9, 0.1  # of the frame's width, for what is much longer than high, such as a snake
 PERSON_WEIGHT = 4.0  # against 1 of the other classes; real videos are mostly of people, too
 REPEAT_PROBABILITY = 0.3  # of one more object of the same class, as real videos show herds
@@ -82,6 +83,7 @@ class Scene:
         layers: Back to front.
         light: Direction that the light comes from, radians; pi / 2 is from below.
         shadow: Strength of shadows.
+        shadow_squash: Height of a shadow over that of its object; below 0 it falls towards the viewer.
         shutter: Share of a frame's time that the shutter is open.
         detail: Fine structure for the surfaces of objects, see `look.detail_of`.
         film: What the camera does to the frames.
@@ -92,6 +94,7 @@ class Scene:
     layers: tuple[Layer, ...]
     light: float
     shadow: float
+    shadow_squash: float
     shutter: float
     detail: NDArray[np.float32]
     film: Film
@@ -142,6 +145,7 @@ def draw_scene(
         layers=tuple(layers),
         light=rng.uniform(np.pi, 2 * np.pi),  # from above
         shadow=rng.uniform(0.25, 0.75),
+        shadow_squash=rng.uniform(-0.15, 0.3),
         shutter=rng.uniform(0.15, 0.7),
         detail=detail,
         film=Film.draw(rng, num_frames, size_hw),
@@ -185,10 +189,10 @@ class Sketch:
     num_frames: int
     size_hw: tuple[int, int]
 
-    def scale_of(self, cutout_hw: tuple[int, int]) -> float:
+    def scale_of(self, cutout_hw: tuple[int, int], height_range: tuple[float, float]) -> float:
         """A random size: pixels of the frame per pixel of the cut-out."""
         height, width = self.size_hw
-        share = float(np.exp(self.rng.uniform(*np.log(HEIGHT_RANGE))))
+        share = float(np.exp(self.rng.uniform(*np.log(height_range))))
         scale = share * height / cutout_hw[0]
         return float(np.clip(scale, MIN_WIDTH * width / cutout_hw[1], MAX_WIDTH * width / cutout_hw[1]))
 
@@ -208,7 +212,7 @@ class Sketch:
         view_start = rng.uniform(0, asset.num_views)
         first = library.cutout(asset, int(view_start), 0)
         cutout_hw = (first.shape[0], first.shape[1])
-        scale = self.scale_of(cutout_hw)
+        scale = self.scale_of(cutout_hw, SCENERY_HEIGHT_RANGE if asset.label is None else HEIGHT_RANGE)
         is_flying = asset.label in FLYING
         center_xy, depth = self.center_of(scale * cutout_hw[0], is_flying)
         path = draw_path(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import shutil
+import signal
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def generate_dataset(
 
     Raises:
         ValueError: If a number is out of range, or the folder holds clips of other settings.
-        OSError: If the disk is full: with what to do. No half-written clip stays.
+        OSError: If the disk is full, or a worker was killed: with what to do. No half-written clip stays.
     """
     root = Path(root)
     settings = Settings(split, profile, seed, num_frames, *size_hw, output_format, library.manifest_sha256)
@@ -192,8 +193,19 @@ def write_clips(
         for index in indices:
             yield write_clip(library, settings, clips, index)
         return
-    with multiprocessing.Pool(min(num_workers, len(indices)), start_worker, (library, settings, clips)) as pool:
-        yield from pool.imap_unordered(write_clip_of_worker, indices)
+    pool = ProcessPoolExecutor(
+        min(num_workers, len(indices)), initializer=start_worker, initargs=(library, settings, clips)
+    )
+    try:
+        for done in as_completed([pool.submit(write_clip_of_worker, index) for index in indices]):
+            yield done.result()
+    except BrokenExecutor as error:
+        raise OSError(
+            f"a process that composes clips was ended, perhaps for want of memory; run the same command again with "
+            f"fewer than {num_workers} workers, it goes on"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _worker: tuple[AssetLibrary, Settings, Path]
@@ -203,6 +215,9 @@ def start_worker(library: AssetLibrary, settings: Settings, clips: Path) -> None
     """Keep what all clips of a worker process have in common."""
     global _worker
     _worker = library, settings, clips
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes: the first one ends the others in order
 
 
 def write_clip_of_worker(index: int) -> int:
