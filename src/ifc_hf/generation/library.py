@@ -1,4 +1,4 @@
-"""The pictures that clips are composed of: objects with their class, scenery without one, and backgrounds, per split."""
+"""The pictures that clips are composed of: objects with their class, scenery and backgrounds, per split."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..conversion.class_names import YTVIS_2019
 from .packages import MANIFEST, Package, check_packages, read_manifest
-from .pictures import READERS
+from .pictures import READERS, largest_part
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 SPLITS = ("train", "val-style", "val-photo")
@@ -72,6 +72,8 @@ class AssetLibrary:
     each: "val-style" has art styles that "train" never shows, "val-photo" photographs. No background is in two splits.
     Of people and hands, the n-th picture of a family's list has skin tone n modulo 6 (yellow, then light to dark).
 
+    Of the pictures under "single_part" the largest part alone is kept: the racket without the ball.
+
     Pictures are decoded once, into `folder/decoded`.
 
     Attributes:
@@ -111,6 +113,7 @@ class AssetLibrary:
         content = json.loads(catalogue.read_text(encoding="utf-8"))
         families = {name: value for name, value in content["objects"].items() if value["split"] == split}
         places = {name: value[split] for name, value in content["backgrounds"].items() if split in value}
+        self._single_parts = {f"{name}/{part}" for name in families for part in families[name].get("single_part", [])}
         self._packages = {name: packages[name] for name in {*families, *places} & packages.keys()}
         self._decoded = Path(folder) / "decoded"
 
@@ -164,6 +167,8 @@ class AssetLibrary:
             package = self._packages[family]
             pictures = READERS[package.reader](folder / package.file, package.pictures, names)
             for name, picture in tqdm(pictures, desc=f"decoding {family}", total=len(names), unit="picture"):
+                if f"{family}/{name}" in self._single_parts:
+                    picture = largest_part(picture)
                 _write_picture(self._file(f"{family}/{name}"), picture)
 
 

@@ -1,4 +1,4 @@
-"""The packages that pictures come from: which they are, whether they are there unchanged, how to get them, how to read them."""
+"""The packages that pictures come from: which they are, how to get them, check them and read them."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def read_members(path: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
             with tarfile.open(fileobj=stream, mode="r|*") as archive:
                 for member in archive:
                     name = member.name.removeprefix("./")
-                    file = archive.extractfile(member) if name in missing else None
+                    file = archive.extractfile(member) if name in missing and member.isfile() else None
                     if file is not None:
                         missing.discard(name)
                         yield name, file.read()

@@ -1,4 +1,4 @@
-"""Decoding the pictures of a package: SVG icons and raster files as cut-outs, photographs and panoramas as backgrounds."""
+"""Decoding the pictures of a package: icons and raster files as cut-outs, photographs and panoramas as backgrounds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from .packages import read_members
 
 CUTOUT_PIXELS = 384  # longest side: as large as an object gets in a frame of 360x640
 BACKGROUND_PIXELS = 1600  # longest side: room for the camera to zoom in on half of a photograph
 SVG_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+HALF_MAX = 65504.0  # the largest number that OpenEXR's half floats hold
 VISIBLE_ALPHA = 8  # of 255: fainter pixels are not worth a larger box
 
 Pictures = Iterator[tuple[str, np.ndarray]]
@@ -116,6 +118,14 @@ def crop_to_alpha(rgba: np.ndarray, name: str) -> np.ndarray:
     if not len(rows):
         raise ValueError(f"{name}: every pixel is transparent")
     return np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def largest_part(rgba: np.ndarray) -> np.ndarray:
+    """The largest connected part of a cut-out (h, w, 4), cropped; the others become transparent."""
+    parts, number = ndimage.label(rgba[..., 3] >= VISIBLE_ALPHA)
+    sizes = np.bincount(parts.ravel(), minlength=number + 1)
+    kept = rgba * (parts == 1 + sizes[1:].argmax())[..., None]
+    return crop_to_alpha(kept.astype(np.uint8), "largest part")
 
 
 def _named_members(path: Path, pictures: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
