@@ -1,45 +1,28 @@
 """The console script: what `predict` writes, what it skips, one line and the right exit code for every bad input."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from transformers import ResNetConfig, ViTConfig
+from transformers import ViTConfig
 
-from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcImageProcessor
 from ifc_hf.cli.main import command_names, main
 from ifc_hf.mask_utils_ifc import decode_rle
 from ifc_hf.video_io import VideoWriter, read_frames, video_info
+from tiny_models import save_tiny_model
 
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    backbone = ResNetConfig(
-        layer_type="basic",
-        embedding_size=8,
-        hidden_sizes=[8, 8, 16, 16],
-        depths=[1, 1, 1, 1],
-        out_features=["stage2", "stage3", "stage4"],
-    )
-    config = IfcConfig(
-        backbone_config=backbone, hidden_size=32, num_attention_heads=2, intermediate_size=32, num_queries=6,
-        encoder_layers=1, decoder_layers=1, num_frames=3, id2label={0: "cat", 1: "dog", 2: "fish"},
-        label2id={"cat": 0, "dog": 1, "fish": 2},
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("model")
-    model = IfcForVideoInstanceSegmentation(config)
-    torch.nn.init.normal_(model.mask_head.query_mlp.layers[-1].weight)  # logits of both signs, hence some masks
-    model.save_pretrained(folder)
-    IfcImageProcessor(size={"shortest_edge": 48, "longest_edge": 100}).save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +44,7 @@ def test_predict_writes_tracks_and_a_drawn_video(model_folder, video, tmp_path, 
     assert predict(video, "-o", tmp_path, "--model", model_folder, "--threshold", 0) == 0
     content = json.loads((tmp_path / "clip" / "tracks.json").read_text())
     assert (content["height"], content["width"], content["num_frames"], content["fps"]) == (54, 96, 7, 10)
-    assert content["problem"] is None
+    assert (content["complete"], content["problem"]) == (True, None)
     np.testing.assert_allclose(content["frame_times_seconds"], np.arange(7) / 10, atol=1e-5)
     assert content["tracks"], "an untrained model at threshold 0 reports something"
     scores = [track["score"] for track in content["tracks"]]
@@ -78,7 +61,7 @@ def test_predict_writes_tracks_and_a_drawn_video(model_folder, video, tmp_path, 
 
 
 def test_finished_videos_are_skipped_until_the_settings_change(model_folder, video, tmp_path, capsys):
-    common = (video, "-o", tmp_path, "--model", model_folder, "--no-video")
+    common = (video, "-o", tmp_path, "--model", model_folder, "--save", "tracks")
     result = tmp_path / "clip" / "tracks.json"
     assert predict(*common) == 0
     first = result.stat().st_mtime_ns
@@ -98,17 +81,17 @@ def test_folder_of_frames(model_folder, tmp_path):
     frames.mkdir()
     for index in range(4):
         Image.new("RGB", (64, 48), (40 * index, 0, 0)).save(frames / f"{index}.jpg")
-    assert predict(frames, "-o", tmp_path / "out", "--model", model_folder, "--no-video", "--num-frames", 2) == 0
+    assert predict(frames, "-o", tmp_path / "out", "--model", model_folder, "--save", "tracks", "--num-frames", 2) == 0
     assert json.loads((tmp_path / "out" / "frames" / "tracks.json").read_text())["num_frames"] == 4
 
 
 def test_truncated_video_gives_what_is_readable_and_exit_code_1(model_folder, video, tmp_path, capsys):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(video.read_bytes()[: video.stat().st_size * 2 // 3])
-    assert predict(broken, video, "-o", tmp_path, "--model", model_folder, "--no-video") == 1
+    assert predict(broken, video, "-o", tmp_path, "--model", model_folder, "--save", "tracks") == 1
     content = json.loads((tmp_path / "broken" / "tracks.json").read_text())
     assert 0 < content["num_frames"] < 7
-    assert "of 7 frames were readable" in content["problem"]
+    assert not content["complete"] and "of 7 frames were readable" in content["problem"]
     assert "broken.mp4: truncated" in capsys.readouterr().err
     assert (tmp_path / "clip" / "tracks.json").exists(), "the other video is done nevertheless"
 
@@ -129,7 +112,7 @@ def test_not_a_video(model_folder, tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("no video")
     assert predict(tmp_path / "text.mp4", "-o", tmp_path / "out", "--model", model_folder) == 1
     assert "text.mp4: not a readable video" in error_line(capsys)
-    assert not (tmp_path / "out").exists()
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_missing_drawing_library_is_said_before_anything_is_done(model_folder, video, tmp_path, capsys, monkeypatch):
@@ -155,10 +138,63 @@ def test_wrong_model_folder(video, tmp_path, capsys):
     assert "empty" in error_line(capsys)
 
 
-def test_output_is_not_a_folder(model_folder, video, tmp_path, capsys):
+def test_output_that_cannot_be_written_to(model_folder, video, tmp_path, capsys, monkeypatch):
     (tmp_path / "taken").write_text("")
-    assert predict(video, "-o", tmp_path / "taken", "--model", model_folder, "--no-video") == 1
-    assert "taken" in error_line(capsys)
+    assert predict(video, "-o", tmp_path / "taken", "--model", model_folder) == 1
+    assert "taken: can't be written to (File exists)" in error_line(capsys)
+
+    def refuse(dir: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dir))
+
+    monkeypatch.setattr("ifc_hf.cli.predict.tempfile.TemporaryFile", refuse)
+    assert predict(video, "-o", tmp_path / "locked", "--model", model_folder) == 1
+    assert "locked: can't be written to (Permission denied)" in error_line(capsys)
+
+
+def test_unknown_class(model_folder, video, tmp_path, capsys):
+    assert predict(video, "-o", tmp_path, "--model", model_folder, "--classes", "cat,cow") == 1
+    assert "classes: unknown cow; the model knows cat, dog, fish" in error_line(capsys)
+    assert os.listdir(tmp_path) == []
+
+
+def test_camera_needs_an_end(model_folder, tmp_path, capsys):
+    assert predict("0", "-o", tmp_path, "--model", model_folder) == 1
+    assert "0: a camera has no end: say how many frames to take, such as --frames :300" in error_line(capsys)
+    assert predict("77", "-o", tmp_path, "--model", model_folder, "--frames", ":3", "--save", "tracks") == 1
+    assert "camera 77: can't be opened" in error_line(capsys)
+
+
+def test_videos_that_hold_nothing(model_folder, tmp_path, capsys):
+    sound = tmp_path / "sound.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(1600))
+    assert predict(sound, "-o", tmp_path / "out", "--model", model_folder) == 1
+    assert "sound.wav: holds no video stream, only audio" in error_line(capsys)
+    (tmp_path / "empty").mkdir()
+    assert predict(tmp_path / "empty", "-o", tmp_path / "out", "--model", model_folder) == 1
+    assert "empty: the folder holds 0 pictures" in error_line(capsys)
+    clip = tmp_path / "a.mp4"
+    with VideoWriter(clip) as writer:
+        writer.write(np.zeros((16, 16, 3), np.uint8))
+    assert predict(clip, "-o", tmp_path / "out", "--model", model_folder, "--frames", "5:9") == 1
+    assert "The video has no frames" in error_line(capsys)
+    assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("save", ["tracks", "tracks,video,masks,cutouts"])
+def test_folder_with_a_bad_picture(model_folder, tmp_path, capsys, save):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, size in enumerate([(40, 30), (40, 30), (42, 30)]):
+        Image.new("RGB", size).save(folder / f"{index}.png")
+    common = (folder, "-o", tmp_path / "out", "--model", model_folder, "--save", save)
+    assert predict(*common) == 1
+    assert "2.png: frame 2 is 30x42 pixels (height x width), but the frames before are 30x40" in error_line(capsys)
+    (folder / "2.png").write_bytes((folder / "1.png").read_bytes()[:50])
+    assert predict(*common) == 1
+    assert "2.png: frame 2 is not a readable picture" in error_line(capsys)
+    assert os.listdir(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(
@@ -170,6 +206,10 @@ def test_output_is_not_a_folder(model_folder, video, tmp_path, capsys):
         (("predict", "a.mp4", "-o", "x", "--num-frames", "0"), "expected a whole number of at least 1, got '0'"),
         (("predict", "a.mp4", "-o", "x", "--clip-stride", "1.5"), "expected a whole number of at least 1, got '1.5'"),
         (("predict", "a.mp4", "-o", "x", "--threshold", "2"), "expected a number from 0 to 1, got '2'"),
+        (("predict", "a.mp4", "-o", "x", "--save", "tracks,film"), "unknown film; expected some of tracks, results"),
+        (("predict", "a.mp4", "-o", "x", "--frames", "5:2"), "expected FIRST:END with FIRST < END"),
+        (("predict", "a.mp4", "-o", "x", "--frames", "5"), "expected FIRST:END with FIRST < END"),
+        (("predict", "a.mp4", "-o", "x", "--fps", "0"), "expected a number above 0, got '0'"),
     ],
 )
 def test_wrong_usage_ends_with_2(arguments, message, capsys):
@@ -187,13 +227,42 @@ def test_every_command_has_help(command, capsys):
     assert "usage: ifc-hf" in capsys.readouterr().out
 
 
-def test_interrupt(model_folder, video, tmp_path, monkeypatch, capsys):
-    def interrupt(_: object) -> None:
-        raise KeyboardInterrupt
+def test_interrupted_run_leaves_no_half_file_and_goes_on(model_folder, video, tmp_path, monkeypatch, capsys):
+    other = shutil.copy(video, tmp_path / "other.mp4")
+    out = tmp_path / "out"
+    common = (video, other, "-o", out, "--model", model_folder, "--threshold", 0, "--save", "video,masks,cutouts")
+    write, written = VideoWriter.write, []
 
-    monkeypatch.setattr("ifc_hf.cli.predict.run", interrupt)
-    assert predict(video, "-o", tmp_path, "--model", model_folder) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    def interrupted(self, frame, time):
+        written.append(frame)
+        if len(written) == 10:  # in the second video
+            raise KeyboardInterrupt
+        write(self, frame, time)
+
+    monkeypatch.setattr(VideoWriter, "write", interrupted)
+    assert predict(*common) == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")
+    assert sorted(os.listdir(out / "clip")) == ["cutouts", "drawn.mp4", "masks", "tracks.json"]
+    assert os.listdir(out / "other") == ["tracks.json"], "the tracks are complete, the rest is not there by half"
+    (out / "other" / ".drawn.part.mp4").write_text("what a killed run leaves")
+    monkeypatch.setattr(VideoWriter, "write", write)
+    monkeypatch.setattr("ifc_hf.IfcVideoSegmenter.stream", None)  # its tracks are there: nothing to segment
+    assert predict(*common) == 0
+    assert f"{video}: done before" in capsys.readouterr().out
+    assert sorted(os.listdir(out / "other")) == ["cutouts", "drawn.mp4", "masks", "tracks.json"]
+
+
+def test_full_disk_ends_the_run(model_folder, video, tmp_path, monkeypatch, capsys):
+    other = shutil.copy(video, tmp_path / "other.mp4")
+
+    def full(self, frame, time):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    assert predict(video, other, "-o", tmp_path / "out", "--model", model_folder, "--threshold", 0) == 1
+    assert "clip: the disk is full; make room and start again" in error_line(capsys)
+    assert os.listdir(tmp_path / "out") == ["clip"], "the other video is not begun"
+    assert os.listdir(tmp_path / "out" / "clip") == ["tracks.json"]
 
 
 def test_help_does_not_import_torch():

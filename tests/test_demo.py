@@ -42,4 +42,7 @@ def test_demo_finds_the_rabbit(tmp_path, capsys):
     on_body = [mask is not None and decode_rle(mask)[BODY_XY[1], BODY_XY[0]] for mask in masks]
     assert np.mean(on_body) > 0.8
     assert video_info(tmp_path / "bunny" / "drawn.mp4").num_frames == 40
-    assert "tiny one, trained for some minutes on pasted cut-outs" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert "tiny one, trained for some minutes on pasted cut-outs" in lines[0]
+    files = [tmp_path / "bunny" / name for name in ("tracks.json", "drawn.mp4", "sheet.jpg")]
+    assert lines[-3:] == [str(file) for file in files] and all(file.is_file() for file in files)

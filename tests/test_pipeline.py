@@ -1,6 +1,7 @@
 """The pipeline: every kind of video gives the segmenter's tracks, options are honoured, bad input is named."""
 
 import io
+import itertools
 import os
 import tracemalloc
 from functools import partial
@@ -8,6 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,55 @@ def test_file_object_and_address(pipe, files):
         with pytest.raises(ValueError, match=r"nothing.mp4: not a readable video \(.*404"):
             pipe(f"{address}/nothing.mp4")
         server.shutdown()
+
+
+class FakeCamera:
+    """Stands for a capture device: opens a file that it repeats for ever."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+        self.opened: list[tuple] = []
+        self.closed = False
+        self.path = path
+        self.open = av.open
+        monkeypatch.setattr("ifc_hf.video_io.av.open", self)
+
+    def __call__(self, name, mode, format, options):
+        self.opened.append((name, format))
+        self.container = self.open(str(self.path))
+        self.streams, self.size = self.container.streams, 0
+        return self
+
+    def decode(self, stream):
+        for frame in itertools.cycle(list(self.container.decode(stream))):
+            frame.pts = None
+            yield frame
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+
+def test_camera(pipe, files, monkeypatch):
+    expected = pipe(files / "clip.mp4", frame_range=(1, 5))
+    monkeypatch.setattr("sys.platform", "linux")
+    camera = FakeCamera(monkeypatch, files / "clip.mp4")
+    assert pipe(0, frame_range=(1, 5)) == expected
+    assert camera.opened == [("/dev/video0", "v4l2")] and camera.closed
+    stream = pipe.stream(2)
+    assert [next(stream).frame_index for _ in range(20)] == list(range(20)), "longer than the file that is repeated"
+    assert camera.opened[-1] == ("/dev/video2", "v4l2")
+    monkeypatch.setattr("sys.platform", "darwin")
+    pipe(1, frame_range=(0, 1))
+    assert camera.opened[-1] == ("1", "avfoundation")
+
+
+def test_camera_that_is_not_there_or_has_no_end(pipe):
+    with pytest.raises(ValueError, match=r"camera 77: can't be opened \("):
+        pipe.stream(77)
+    with pytest.raises(ValueError, match=r"a camera has no end: give frame_range=\(0, number of frames\)"):
+        pipe(0)
 
 
 @pytest.mark.parametrize("kind", ["array", "pil", "path"])

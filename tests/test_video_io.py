@@ -73,6 +73,40 @@ def test_written_video_is_what_browsers_play(tmp_path):
     assert content.index(b"moov") < content.index(b"mdat"), "the index must come first, so that playing starts at once"
 
 
+def test_given_times_are_kept(tmp_path):
+    times = [0, 0.1, 0.15, 0.4, 1.0]
+    with VideoWriter(tmp_path / "a.mp4", fps=24) as writer:
+        for time, frame in zip(times, gray_frames(5), strict=True):
+            writer.write(frame, time)
+    np.testing.assert_allclose([time for time, _ in read_timed_frames(tmp_path / "a.mp4")], times, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixel_format"),
+    [
+        ("mkv", "ffv1", "yuv420p10le"),
+        ("mkv", "ffv1", "gray"),
+        ("mkv", "ffv1", "gray16le"),
+        ("mov", "qtrle", "argb"),
+        ("mp4", "libx264", "yuv444p"),
+        ("mp4", "libx265", "yuv420p10le"),
+    ],
+)
+def test_pixel_formats_other_than_8_bit_colour(tmp_path, suffix, codec, pixel_format):
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, pixel_format
+        for frame in gray_frames(4):
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pixel_format))
+            )
+        container.mux(stream.encode())
+    frames = list(read_frames(path))
+    assert [(frame.shape, frame.dtype) for frame in frames] == [((48, 64, 3), np.dtype("uint8"))] * 4
+    np.testing.assert_allclose([frame.mean() for frame in frames], [20, 30, 40, 50], atol=4)
+
+
 def test_rotation_of_the_file_is_applied(tmp_path):
     # PyAV can't set the display matrix of a track, so its header is patched.
     frame = np.zeros((48, 64, 3), np.uint8)

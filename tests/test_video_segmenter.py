@@ -7,7 +7,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from golden import all_cases, case_description, golden
-from ifc_hf import IfcImageProcessor, IfcVideoSegmenter
+from ifc_hf import IfcImageProcessor, IfcVideoSegmenter, video_segmenter_ifc
 from ifc_hf.conversion.convert import make_image_processor
 from ifc_hf.video_segmenter_ifc import fold_batch_norms
 from tiny_models import tiny_model
@@ -116,8 +116,8 @@ def test_streaming_equals_calling(model, processor, num_frames, clip_stride, len
 def test_windows_are_those_of_the_paper(model, processor, monkeypatch, num_frames, clip_stride, length):
     segmenter = IfcVideoSegmenter(model, processor, num_frames, clip_stride, frames_per_batch=2)
     windows = []
-    segment = segmenter._segment_window
-    monkeypatch.setattr(segmenter, "_segment_window", lambda window: windows.append(list(window)) or segment(window))
+    features = segmenter._window_features
+    monkeypatch.setattr(segmenter, "_window_features", lambda window: windows.append(list(window)) or features(window))
     segmenter(video(length))
 
     expected = []
@@ -172,6 +172,33 @@ def test_one_label_a_track(model, processor):
         best.setdefault(track["track_id"], track)  # best score first
     assert sorted(best.values(), key=lambda t: t["track_id"]) == sorted(one, key=lambda t: t["track_id"])
     assert len(many) == len(one) * model.config.num_labels
+
+
+def test_videos_side_by_side_give_what_each_gives_alone(model, processor, monkeypatch):
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3, clip_stride=2)
+    videos = [video(7, seed=1), video(4, seed=2), video(7, seed=3, size_hw=(40, 88)), video(2, seed=4)]
+    alone = [segmenter(frames) for frames in videos]
+    sizes = []
+    encode = segmenter._encode_windows
+    monkeypatch.setattr(segmenter, "_encode_windows", lambda windows: sizes.append(len(windows)) or encode(windows))
+    together = segmenter.segment_batch([iter(frames) for frames in videos])
+    assert max(sizes) == 2, "windows of equal size go through the model together"
+    for tracks, expected in zip(together, alone, strict=True):
+        assert [track["score"] for track in tracks] == pytest.approx([track["score"] for track in expected], abs=1e-5)
+        for name in ("track_id", "label", "segmentations", "boxes"):
+            assert [track[name] for track in tracks] == [track[name] for track in expected]
+
+
+def test_large_frames_are_preprocessed_one_at_a_time(model, processor, monkeypatch):
+    monkeypatch.setattr(video_segmenter_ifc, "MAX_RAW_PIXELS", 40 * 56)
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
+    sizes = []
+    preprocess = segmenter._preprocess
+    monkeypatch.setattr(segmenter, "_preprocess", lambda frames: sizes.append(len(frames)) or preprocess(frames))
+    tracks = segmenter(video(6))
+    assert max(sizes) == 1
+    monkeypatch.undo()
+    assert tracks == segmenter(video(6))
 
 
 def test_boxes_are_tight_and_masks_have_the_output_size(model, processor):

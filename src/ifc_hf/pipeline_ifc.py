@@ -9,13 +9,14 @@ Letters: L frames of a video, n tracks in one frame, (H0, W0) size of the frames
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from PIL import Image
 from transformers import Pipeline
 
 from .mask_utils_ifc import decode_rle
-from .video_inputs_ifc import open_frames, split_videos
+from .video_inputs_ifc import is_live, open_frames, split_videos
 from .video_segmenter_ifc import FrameResult, IfcVideoSegmenter
 
 TASK = "video-instance-segmentation"
@@ -43,8 +44,8 @@ class VideoInstanceSegmentationPipeline(Pipeline):
             of mode "1") or None (no masks).
         frame_range: `(first, end)`, the frames to look at; `end` is not included and may be None.
         fps: Frames per second to look at, of a video file; default: all of them.
-        batch_size: Multiple of four frames that go through the backbone together. Videos follow one another: every
-            frame passes the backbone once, so that a batch of frames of one video is as good as one of many.
+        batch_size: Videos that are worked on side by side: their windows of equal size go through the model together
+            (1). Of every video, 4 * batch_size frames go through the backbone together.
 
     Example:
         >>> pipe = pipeline("video-instance-segmentation", model=default_checkpoint())  # doctest: +SKIP
@@ -79,10 +80,10 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         Args:
             inputs: One video or a list of videos, of which each may be of another kind: the path of a video file or of
                 one picture; the address of a video (`https://...`) or a binary file object; a folder of pictures; a
-                pattern such as `"day1/*.mp4"` (several videos) or `"day1/*.jpg"` (the frames of one); a list of frames
-                (PIL images, (H0, W0, 3) or (3, H0, W0) arrays or tensors); an array or tensor (L, H0, W0, 3) or
-                (L, 3, H0, W0); a single frame. A generator or a dataset stands for several videos, and gives an
-                iterator.
+                pattern such as `"day1/*.mp4"` (several videos) or `"day1/*.jpg"` (the frames of one); the number of a
+                camera, with a `frame_range` that ends; a list of frames (PIL images, (H0, W0, 3) or (3, H0, W0)
+                arrays or tensors); an array or tensor (L, H0, W0, 3) or (L, 3, H0, W0); a single frame. A generator or
+                a dataset stands for several videos, and gives an iterator.
             batch_size: See the class.
             **kwargs: Options, see the class.
 
@@ -96,14 +97,18 @@ class VideoInstanceSegmentationPipeline(Pipeline):
             ValueError: If something is not a video, has no frames, or an option is out of range.
         """
         frames_per_batch = FRAMES_PER_BATCH * checked_batch_size(batch_size or self._batch_size or 1)
-        return super().__call__(split_videos(inputs), frames_per_batch=frames_per_batch, **kwargs)
+        videos = split_videos(inputs)
+        _, end = kwargs.get("frame_range") or self._preprocess_params.get("frame_range") or (0, None)
+        if end is None and any(is_live(video) for video in (videos if isinstance(videos, list) else [videos])):
+            raise ValueError("a camera has no end: give frame_range=(0, number of frames), or use stream")
+        return super().__call__(videos, batch_size=batch_size, frames_per_batch=frames_per_batch, **kwargs)
 
     def stream(self, video: Any, batch_size: int | None = None, **kwargs: Any) -> Iterator[FrameResult]:
         """Segments one video of any length while it comes in; memory does not grow with the length.
 
         Args:
-            video: One video as for calling, or any iterable of frames: a generator, or what PyAV decodes from a
-                camera, `av.open("/dev/video0", format="v4l2").decode(video=0)`.
+            video: One video as for calling, or any iterable of frames, such as a generator or what PyAV decodes. The
+                number of a camera needs no `frame_range` here.
             batch_size: See the class; windows wait for 4 * batch_size frames.
             **kwargs: Options, see the class, but `top_k` and `mask_format`, which belong to whole videos.
 
@@ -156,15 +161,22 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         forward_params: dict[str, Any],
         postprocess_params: dict[str, Any],
     ) -> Iterator[list[dict[str, Any]]]:
-        """One video after the other, each in bounded memory; the base class would collate whole videos."""
-        for video in inputs:
-            yield self.run_single(video, preprocess_params, forward_params, postprocess_params)
+        """`batch_size` videos at a time, each in bounded memory; the base class would collate whole videos."""
+        source = iter(inputs)
+        while batch := list(islice(source, batch_size)):
+            frames = [self.preprocess(video, **preprocess_params) for video in batch]
+            for tracks in self._kept_segmenter(**forward_params).segment_batch(frames):
+                yield self.postprocess(tracks, **postprocess_params)
 
     def _forward(self, input_tensors: Iterable[Any], **options: Any) -> list[dict[str, Any]]:  # type: ignore[override]
+        return self._kept_segmenter(**options)(input_tensors)
+
+    def _kept_segmenter(self, **options: Any) -> IfcVideoSegmenter:
+        """The segmenter of the last call if the options are the same: making one copies the backbone."""
         if self._segmenter is None or self._segmenter_options != options:
             self._segmenter = self._make_segmenter(**options)
             self._segmenter_options = options
-        return self._segmenter(input_tensors)
+        return self._segmenter
 
     def _make_segmenter(self, threshold: float = 0.3, multi_label: bool = False, **options: Any) -> IfcVideoSegmenter:
         return IfcVideoSegmenter(
@@ -188,14 +200,22 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         Raises:
             ValueError: If the model doesn't know a class.
         """
-        id2label = self.model.config.id2label
-        if classes is None:
-            return set(id2label)
-        if isinstance(classes, str):
-            raise ValueError(f"classes: expected a list of names, got the text {classes!r}")
-        if unknown := sorted(set(classes) - set(id2label.values())):
-            raise ValueError(f"classes: unknown {', '.join(unknown)}; the model knows {', '.join(id2label.values())}")
-        return {label_id for label_id, label in id2label.items() if label in classes}
+        return known_label_ids(self.model.config.id2label, classes)
+
+
+def known_label_ids(id2label: dict[int, str], classes: list[str] | None) -> set[int]:
+    """Ids of the classes of these names; None stands for all.
+
+    Raises:
+        ValueError: If the model doesn't know a class.
+    """
+    if classes is None:
+        return set(id2label)
+    if isinstance(classes, str):
+        raise ValueError(f"classes: expected a list of names, got the text {classes!r}")
+    if unknown := sorted(set(classes) - set(id2label.values())):
+        raise ValueError(f"classes: unknown {', '.join(unknown)}; the model knows {', '.join(id2label.values())}")
+    return {label_id for label_id, label in id2label.items() if label in classes}
 
 
 def checked_batch_size(batch_size: int) -> int:

@@ -15,11 +15,20 @@ import torch
 from PIL import Image
 from transformers.utils import logging
 
-from .video_io import IMAGE_SUFFIXES, TruncatedVideoError, open_video, read_timed_frames, timed_decoded, timed_pictures
+from .video_io import (
+    IMAGE_SUFFIXES,
+    TruncatedVideoError,
+    open_camera,
+    open_video,
+    read_timed_frames,
+    timed_decoded,
+    timed_pictures,
+)
 
 logger = logging.get_logger(__name__)
 
-ADDRESS_BEGINNINGS = ("http://", "https://", "rtsp://", "rtmp://")
+LIVE_BEGINNINGS = ("rtsp://", "rtmp://")  # of addresses that can't be read a second time
+ADDRESS_BEGINNINGS = ("http://", "https://", *LIVE_BEGINNINGS)
 
 Timed = Iterator[tuple[float, Any]]  # frames, each with the time in seconds at which it is shown
 
@@ -55,12 +64,11 @@ def open_frames(source: Any, frame_range: tuple[int, int | None] | None, fps: fl
         FileNotFoundError: If nothing is there.
         ValueError: If it is no video.
     """
-    first, end = frame_range or (0, None)
-    if isinstance(source, str | os.PathLike) or hasattr(source, "read"):
-        timed = islice(until_truncated(read_file(source)), first, end)
-        return (frame for _, frame in (timed if fps is None else thin_out(timed, fps)))
+    if isinstance(source, str | os.PathLike | int) or hasattr(source, "read"):
+        return (frame for _, frame in until_truncated(open_timed_frames(source, frame_range, fps)))
     if fps is not None:
         raise ValueError(f"fps: only of a file it is known when frames are shown, got {type(source).__name__}")
+    first, end = frame_range or (0, None)
     if is_frame(source):
         return islice(iter([source]), first, end)
     if isinstance(source, np.ndarray | torch.Tensor) and source.ndim != 4:
@@ -70,8 +78,32 @@ def open_frames(source: Any, frame_range: tuple[int, int | None] | None, fps: fl
     return islice(iter(source), first, end)
 
 
+def open_timed_frames(
+    source: Any, frame_range: tuple[int, int | None] | None = None, fps: float | None = None
+) -> Timed:
+    """The frames of a file, a folder, an address, a pattern of pictures or a camera, each with its time.
+
+    Args:
+        source: A path or address, a binary file object, or the number of a camera.
+        frame_range: `(first, end)`, the frames to look at; `end` is not included and may be None.
+        fps: Frames per second to look at; default: all.
+
+    Returns:
+        Iterator over the time in seconds from the start of the video, and the frame (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+        ValueError: If it is no video; while iterating, too.
+        TruncatedVideoError: While iterating: if the video breaks off.
+    """
+    timed = islice(read_file(source), *(frame_range or (0, None)))
+    return timed if fps is None else thin_out(timed, fps)
+
+
 def read_file(source: Any) -> Timed:
-    """Timed frames of a video file or its address, a picture, a folder of pictures or a pattern of pictures."""
+    """Timed frames of a video file or its address, a picture, a folder or pattern of pictures, or a camera."""
+    if isinstance(source, int):
+        return timed_decoded(f"camera {source}", open_camera(source))
     if hasattr(source, "read") or str(source).startswith(ADDRESS_BEGINNINGS):
         return timed_decoded(source, open_video(source))
     if isinstance(source, str) and is_pattern(source):
@@ -104,6 +136,11 @@ def thin_out(timed: Timed, fps: float) -> Timed:
 def is_frame(item: Any) -> bool:
     """Whether this is one picture, not a video."""
     return isinstance(item, Image.Image) or (isinstance(item, np.ndarray | torch.Tensor) and item.ndim == 3)
+
+
+def is_live(source: Any) -> bool:
+    """Whether a source goes on by itself, so that it can't be read twice: a camera or its address."""
+    return isinstance(source, int) or (isinstance(source, str) and source.startswith(LIVE_BEGINNINGS))
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,7 @@ except ImportError:
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = Fraction(25)  # of folders of frames, which know no time
+TICKS_PER_SECOND = 90_000  # at least; times in a written video are as exact as this
 
 Frame = NDArray[np.uint8]  # (H, W, 3) RGB
 
@@ -143,6 +145,30 @@ def open_video(source: Path | str | BinaryIO) -> av.container.InputContainer:
     return container
 
 
+def open_camera(index: int) -> av.container.InputContainer:
+    """Open a camera by its number, through the platform's capture device.
+
+    Raises:
+        VideoError: If there is no such camera, or it can't be opened.
+    """
+    if av is None:
+        raise ImportError(f"camera {index}: reading cameras needs PyAV: pip install av")
+    options = {}
+    try:
+        if sys.platform == "darwin":
+            device_format, name = "avfoundation", str(index)
+            options = {"framerate": "30"}  # its own default is a rate that few cameras offer
+        elif sys.platform == "win32":
+            device_format = "dshow"  # knows cameras by name only
+            name = f"video={av.device.enumerate_input_devices(device_format)[index].name}"
+        else:
+            device_format, name = "v4l2", f"/dev/video{index}"
+        return av.open(name, "r", format=device_format, options=options)
+    except (av.error.FFmpegError, OSError, IndexError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+        raise VideoError(f"camera {index}: can't be opened ({reason})") from error
+
+
 def timed_decoded(
     path: Path | str | BinaryIO, container: av.container.InputContainer
 ) -> Iterator[tuple[float, Frame]]:
@@ -226,6 +252,8 @@ def timed_pictures(pictures: list[Path]) -> Iterator[tuple[float, Frame]]:
 class VideoWriter:
     """Writes RGB frames as H.264 (yuv420p) MP4, which every browser plays. Use it in a `with` statement.
 
+    Frames come at a constant rate, or at the times that are given with them.
+
     The file appears under its name only when it is complete; after an exception nothing is left. Odd sizes lose no
     pixel: the last row or column is repeated, since yuv420p needs even sizes.
 
@@ -257,15 +285,20 @@ class VideoWriter:
         self.fps = Fraction(fps).limit_denominator(60_000)
         self.crf = crf
         self.num_frames = 0
+        # A whole number of ticks for a frame of constant rate, and enough of them for any other.
+        ticks_per_numerator = -(-TICKS_PER_SECOND // self.fps.numerator)
+        self.time_base = Fraction(1, self.fps.numerator * ticks_per_numerator)
+        self.last_tick = -1
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self.size_hw: tuple[int, ...] = ()
         self.container: av.container.OutputContainer | None = None
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Frame, time: float | None = None) -> None:
         """Add a frame.
 
         Args:
             frame: (H, W, 3) uint8 RGB.
+            time: When it is shown, in seconds from the start; default: 1/fps after the frame before.
 
         Raises:
             VideoError: If it is no such array, or its size differs from the first frame's.
@@ -284,8 +317,10 @@ class VideoWriter:
         padding = ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0))
         even = np.pad(frame, padding, mode="edge") if any(map(any, padding)) else frame
         picture = VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-        picture.pts = self.num_frames
-        picture.time_base = 1 / self.fps
+        seconds = self.num_frames / self.fps if time is None else time
+        self.last_tick = max(self.last_tick + 1, round(seconds / self.time_base))  # players refuse equal times
+        picture.pts = self.last_tick
+        picture.time_base = self.time_base
         assert self.container is not None
         self.container.mux(self.stream.encode(picture))
         self.num_frames += 1
@@ -298,7 +333,7 @@ class VideoWriter:
         self.stream = self.container.add_stream("libx264", rate=self.fps, options={"crf": str(self.crf)})
         self.stream.height, self.stream.width = (size + size % 2 for size in self.size_hw)
         self.stream.pix_fmt = "yuv420p"
-        self.stream.time_base = 1 / self.fps
+        self.stream.time_base = self.stream.codec_context.time_base = self.time_base
 
     def __enter__(self) -> VideoWriter:
         """Start writing."""
@@ -313,13 +348,29 @@ class VideoWriter:
             VideoError: If no frame was written.
         """
         try:
-            if self.container is not None and kind is None:
-                self.container.mux(self.stream.encode())
-            if self.container is not None:
-                self.container.close()
-            if kind is None and self.num_frames == 0:
-                raise VideoError(f"{self.path}: no frame was written")
             if kind is None:
-                os.replace(self.temporary, self.path)
+                self.close()
+        finally:
+            self.discard()
+
+    def close(self) -> None:
+        """Finish the file and give it its name.
+
+        Raises:
+            VideoError: If no frame was written.
+        """
+        if self.container is None:
+            raise VideoError(f"{self.path}: no frame was written")
+        self.container.mux(self.stream.encode())
+        self.container.close()
+        self.container = None
+        os.replace(self.temporary, self.path)
+
+    def discard(self) -> None:
+        """Remove what was written of an unfinished file."""
+        container, self.container = self.container, None
+        try:
+            if container is not None:
+                container.close()
         finally:
             self.temporary.unlink(missing_ok=True)

@@ -15,7 +15,8 @@ Letters: L frames of the video, T of a window (`num_frames`), S `clip_stride`, N
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ from .tracking_ifc import IfcClipTracker, TrackedFrame
 if TYPE_CHECKING:
     from .image_processing_ifc import IfcImageProcessor
     from .modeling_ifc import IfcForVideoInstanceSegmentation
+
+MAX_RAW_PIXELS = 2**23  # of the frames that are held at once in their full size; a 4K frame has as many
 
 
 @dataclass
@@ -147,11 +150,45 @@ class IfcVideoSegmenter:
         """
         self._start(output_size, keep_segmentations)
         for window in self._windows(frames):
-            self._tracker.update(list(window), *self._segment_window(window))
-            next_start = window.start + self.clip_stride
-            # The last window may begin earlier than that: it is shifted back to end at the last frame.
-            yield from self._finish_frames(min(next_start, max(window.start + 1, self._num_read - self.num_frames)))
+            [encoded] = self._encode_windows([self._window_features(window)])
+            yield from self._track(window, *encoded)
         yield from self._finish_frames(self._num_read)
+
+    def segment_batch(
+        self, videos: Sequence[Iterable[Any]], output_size: tuple[int, int] | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """Segments several videos side by side: windows of equal size go through encoder and decoder together.
+
+        Memory holds for every video what calling holds for one.
+
+        Args:
+            videos: Each as for calling; they may differ in size and length.
+            output_size: As for calling.
+
+        Returns:
+            For every video what calling gives, up to rounding.
+
+        Raises:
+            ValueError: As for calling.
+        """
+        segmenters = [copy.copy(self) for _ in videos]  # they share the model, and start with memories of their own
+        for segmenter in segmenters:
+            segmenter._start(output_size, keep_segmentations=True)
+        running = {segmenter: segmenter._windows(video) for segmenter, video in zip(segmenters, videos, strict=True)}
+        while running:
+            groups = defaultdict(list)
+            for segmenter, windows in list(running.items()):
+                if (window := next(windows, None)) is None:
+                    del running[segmenter]
+                    _exhaust(segmenter._finish_frames(segmenter._num_read))
+                else:
+                    features = segmenter._window_features(window)
+                    groups[features.shape].append((segmenter, window, features))
+            for group in groups.values():
+                encoded_windows = self._encode_windows([features for *_, features in group])
+                for (segmenter, window, _), encoded in zip(group, encoded_windows, strict=True):
+                    _exhaust(segmenter._track(window, *encoded))
+        return [segmenter.tracks() for segmenter in segmenters]
 
     def tracks(self) -> list[dict[str, Any]]:
         """The tracks of the last video, as calling returns them; after `stream` too.
@@ -192,8 +229,7 @@ class IfcVideoSegmenter:
         """The windows in order, each as soon as its frames have been read."""
         source = iter(frames)
         start = 0
-        while batch := list(islice(source, self.frames_per_batch)):
-            self._read(batch)
+        while self._read(islice(source, self.frames_per_batch)):
             while start + self.num_frames <= self._num_read:
                 yield range(start, start + self.num_frames)
                 start += self.clip_stride
@@ -204,22 +240,33 @@ class IfcVideoSegmenter:
         if start < self._num_read and not some_window_reached_the_end:
             yield range(max(0, self._num_read - self.num_frames), self._num_read)
 
-    def _read(self, batch: list[Any]) -> None:
-        frames = [
-            to_frame(frame.to_ndarray(format="rgb24") if hasattr(frame, "to_ndarray") else frame) for frame in batch
-        ]
-        for index, frame in enumerate(frames, start=self._num_read):
+    def _read(self, frames: Iterable[Any]) -> int:
+        """Preprocesses frames and returns how many; few at a time if they are large, as what they become isn't."""
+        num_read_before = self._num_read
+        waiting: list[Any] = []
+        for raw in frames:
+            frame = to_frame(raw.to_ndarray(format="rgb24") if hasattr(raw, "to_ndarray") else raw)
             size_hw = frame_size_hw(frame)
-            if index == 0:
+            if self._num_read == 0:
                 self._frame_size_hw = size_hw
             if size_hw != self._frame_size_hw:
                 raise ValueError(
                     "All frames of a video must have the size of the first, "
-                    f"{self._frame_size_hw} (height, width), but frame {index} has {size_hw}."
+                    f"{self._frame_size_hw} (height, width), but frame {self._num_read} has {size_hw}."
                 )
-        pixel_values = self.processor(frames, return_tensors="pt")["pixel_values"][0]
-        self._pixels.update(enumerate(pixel_values, start=self._num_read))
-        self._num_read += len(batch)
+            waiting.append(frame)
+            self._num_read += 1
+            if len(waiting) * size_hw[0] * size_hw[1] >= MAX_RAW_PIXELS:
+                self._preprocess(waiting)
+                waiting.clear()
+        self._preprocess(waiting)
+        return self._num_read - num_read_before
+
+    def _preprocess(self, frames: list[Any]) -> None:
+        """Notes the pixel values of the frames that were read last."""
+        if frames:
+            pixel_values = self.processor(frames, return_tensors="pt")["pixel_values"][0]
+            self._pixels.update(enumerate(pixel_values, start=self._num_read - len(frames)))
 
     def _forget(self, before: int) -> None:
         for store in (self._pixels, self._features):
@@ -227,19 +274,35 @@ class IfcVideoSegmenter:
                 del store[frame]
 
     @torch.inference_mode()
-    def _segment_window(self, window: range) -> tuple[Tensor, Tensor]:
-        """Instances of one window: mask logits (N, T, h, w) and class probabilities (N, K+1), both float32."""
+    def _window_features(self, window: range) -> Tensor:
+        """Stride-32 maps of the frames of a window, (T, C, h5, w5)."""
         self._encode_frames(window)
-        frame_embeddings = torch.stack([self._features[frame][0] for frame in window])
-        outputs = self.model.model(frame_embeddings=frame_embeddings[None])
-        probabilities = self.model.class_head(outputs.last_hidden_state)[0].float().softmax(-1)  # (Q, K+1)
+        return torch.stack([self._features[frame][0] for frame in window])
+
+    @torch.inference_mode()
+    def _encode_windows(self, features: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Queries (Q, C) and encoded maps (T, C, h5, w5) of windows of one size."""
+        outputs = self.model.model(frame_embeddings=torch.stack(features))
+        return list(zip(outputs.last_hidden_state, outputs.encoder_last_hidden_state, strict=True))
+
+    def _track(self, window: range, queries: Tensor, encoded_map: Tensor) -> Iterator[FrameResult]:
+        """Joins a window to the tracks and hands out the frames that are finished thereby."""
+        self._tracker.update(list(window), *self._find_instances(window, queries, encoded_map))
+        next_start = window.start + self.clip_stride
+        # The last window may begin earlier than that: it is shifted back to end at the last frame.
+        yield from self._finish_frames(min(next_start, max(window.start + 1, self._num_read - self.num_frames)))
+
+    @torch.inference_mode()
+    def _find_instances(self, window: range, queries: Tensor, encoded_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Instances of one window: mask logits (N, T, h, w) and class probabilities (N, K+1), both float32."""
+        probabilities = self.model.class_head(queries).float().softmax(-1)  # (Q, K+1)
         is_object = probabilities.argmax(-1) != probabilities.shape[-1] - 1
-        queries = outputs.last_hidden_state[:, is_object]
-        if not queries.shape[1]:
+        queries = queries[is_object]
+        if not len(queries):
             size_hw = self._features[window.start][1].shape[-2:]
             return probabilities.new_zeros(0, len(window), *size_hw), probabilities[is_object]
         mask_logits = [
-            self._predict_masks(queries, outputs.encoder_last_hidden_state[0, part.start : part.stop], window[part])
+            self._predict_masks(queries[None], encoded_map[part], window[part])
             for part in _parts(len(window), self.frames_per_batch)
         ]
         return torch.cat(mask_logits, dim=1).float(), probabilities[is_object]
@@ -318,6 +381,11 @@ def fold_batch_norms(backbone: nn.Module) -> nn.Module:
         )
         module.normalization = nn.Identity()
     return nn.utils.convert_conv2d_weight_memory_format(backbone, torch.channels_last)
+
+
+def _exhaust(results: Iterable[Any]) -> None:
+    for _ in results:
+        pass
 
 
 def _parts(length: int, size: int) -> list[slice]:

@@ -1,6 +1,7 @@
 """Drawing of tracks on frames: masks, outlines, boxes, captions, in one colour per track for the whole video.
 
-`draw_tracks` is the entry. The drawing itself is `supervision`'s, which comes with `pip install "ifc_hf[draw]"`.
+`draw_tracks` draws one frame; `outputs.drawing` those of a video, with trails and a legend. The drawing itself is
+`supervision`'s, which comes with `pip install "ifc_hf[draw]"`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,27 +58,51 @@ def draw_tracks(
         ValueError: If a track has no entry for the frame, or its mask has another size.
         ImportError: If supervision is not installed.
     """
-    best: dict[int, Mapping[str, Any]] = {}
-    for track in sorted(tracks, key=lambda track: -track["score"]):
-        if track["score"] >= min_score:
-            best.setdefault(track["track_id"], track)
+    visible, masks = visible_tracks(tracks, frame_index, frame.shape[:2], min_score)
+    captions = [track_caption(track) for track in visible]
+    return draw_instances(frame, masks, [track["track_id"] for track in visible], captions, boxes=boxes)
+
+
+def visible_tracks(
+    tracks: Sequence[Mapping[str, Any]], frame_index: int, size_hw: tuple[int, ...], min_score: float = 0.0
+) -> tuple[list[Mapping[str, Any]], NDArray[np.bool_]]:
+    """The n tracks that have a mask in a frame, best first and each under its best label, and the masks (n, H, W).
+
+    Raises:
+        ValueError: If a track has no entry for the frame.
+    """
     visible, masks = [], []
-    for track in best.values():
+    for track in best_labels(tracks):
         if not 0 <= frame_index < len(track["segmentations"]):
             raise ValueError(
                 f"track {track['track_id']} has {len(track['segmentations'])} frames, asked for frame {frame_index}"
             )
         rle = track["segmentations"][frame_index]
-        if rle is not None:
+        if rle is not None and track["score"] >= min_score:
             visible.append(track)
             masks.append(decode_rle(rle))
-    captions = [f"#{track['track_id']} {track['label']} {track['score']:.2f}" for track in visible]
-    stacked = np.stack(masks) if masks else np.zeros((0, *frame.shape[:2]), bool)
-    return draw_instances(frame, stacked, [track["track_id"] for track in visible], captions, boxes=boxes)
+    return visible, np.stack(masks) if masks else np.zeros((0, *size_hw), bool)
+
+
+def best_labels(tracks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Every track once, under the label of its highest score, best first."""
+    best: dict[int, Mapping[str, Any]] = {}
+    for track in sorted(tracks, key=lambda track: -track["score"]):
+        best.setdefault(track["track_id"], track)
+    return list(best.values())
+
+
+def track_caption(track: Mapping[str, Any]) -> str:
+    """Number, label and score of a track."""
+    return f"#{track['track_id']} {track['label']} {track['score']:.2f}"
 
 
 def draw_instances(
-    frame: Frame, masks: NDArray[np.bool_], track_ids: Sequence[int], captions: Sequence[str], boxes: bool = False
+    frame: Frame,
+    masks: NDArray[np.bool_],
+    track_ids: Sequence[int],
+    captions: Sequence[str] | None,
+    boxes: bool = False,
 ) -> Frame:
     """Draw masks with outlines and captions.
 
@@ -85,7 +110,7 @@ def draw_instances(
         frame: (H, W, 3) uint8 RGB; not changed.
         masks: (N, H, W) bool; empty ones are left out.
         track_ids: N numbers that choose the colours.
-        captions: N texts.
+        captions: N texts, or None for masks without.
         boxes: Whether to draw boxes, too.
 
     Returns:
@@ -98,9 +123,10 @@ def draw_instances(
     require_supervision()
     if masks.ndim != 3 or masks.shape[1:] != frame.shape[:2]:
         raise ValueError(f"expected masks (N, {frame.shape[0]}, {frame.shape[1]}) for this frame, got {masks.shape}")
-    if not len(masks) == len(track_ids) == len(captions):
+    num_captions = len(masks) if captions is None else len(captions)
+    if not len(masks) == len(track_ids) == num_captions:
         raise ValueError(
-            f"{len(masks)} masks, {len(track_ids)} track ids and {len(captions)} captions: must be as many"
+            f"{len(masks)} masks, {len(track_ids)} track ids and {num_captions} captions: must be as many"
         )
     shown = [index for index in range(len(masks)) if masks[index].any()]
     canvas = np.ascontiguousarray(frame[..., ::-1])  # supervision draws in BGR
@@ -114,8 +140,9 @@ def draw_instances(
     )
     for annotator in annotators(frame.shape[:2], boxes):
         canvas = annotator.annotate(canvas, detections)
-    texts = [captions[index] for index in shown]
-    canvas = label_annotator(frame.shape[:2]).annotate(canvas, detections, labels=texts)
+    if captions is not None:
+        texts = [captions[index] for index in shown]
+        canvas = label_annotator(frame.shape[:2]).annotate(canvas, detections, labels=texts)
     return np.ascontiguousarray(canvas[..., ::-1])
 
 
@@ -133,9 +160,14 @@ def track_color(track_id: int) -> tuple[int, int, int]:
 def annotators(size_hw: tuple[int, ...], boxes: bool) -> list[Any]:
     """Mask, outline and perhaps box annotators, with line widths that fit the frame's size."""
     style = {"color": palette(PALETTE_RGB), "color_lookup": sv.ColorLookup.TRACK}
-    thickness = max(1, round(min(size_hw) / 240))
+    thickness = line_width(size_hw)
     chosen = [sv.MaskAnnotator(**style, opacity=MASK_OPACITY), sv.PolygonAnnotator(**style, thickness=thickness)]
     return [*chosen, sv.BoxAnnotator(**style, thickness=thickness)] if boxes else chosen
+
+
+def line_width(size_hw: tuple[int, ...]) -> int:
+    """Width in pixels of lines that are to look alike on frames of every size."""
+    return max(1, round(min(size_hw[:2]) / 240))
 
 
 def label_annotator(size_hw: tuple[int, ...]) -> Any:

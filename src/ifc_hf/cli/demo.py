@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=default, help="folder for the results (default: %(default)s)"
     )
     predict.add_model_arguments(parser)
+    predict.add_output_arguments(parser, ("tracks", "video", "sheet"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,4 +32,6 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.model == predict.default_model():
         print("The model is a tiny one, trained for some minutes on pasted cut-outs; see its README.md.")
-    return predict.run(argparse.Namespace(**vars(args), videos=[sample_clip()], overwrite=True))
+    return predict.run(
+        argparse.Namespace(**vars(args), videos=[str(sample_clip())], frames=None, fps=None, overwrite=True)
+    )

@@ -1,78 +1,69 @@
 """`ifc-hf predict`: videos in, tracks and drawn videos out.
 
-For every video there is a folder OUTPUT/NAME with `drawn.mp4` and `tracks.json`: the tracks of `IfcVideoSegmenter`
-(masks as COCO RLE), the time of every frame, and the settings. A video whose tracks are there already is skipped, so
-that an interrupted run can simply be started again.
+A VIDEO is a video file, a folder of pictures or of videos, a picture, a pattern, an address or the number of a camera.
+For every video there is a folder OUTPUT/NAME with `tracks.json` and what else `--save` names: `video` (drawn.mp4),
+`gif`, `sheet` (sheet.jpg), `masks` (id maps), `cutouts`, `timeline` (timeline.png). `results` is OUTPUT/results.json,
+all videos in the format of YouTube-VIS. A video that is done already is skipped, so that an interrupted run can simply
+be started again. Started by `accelerate launch`, several processes share the videos.
 """
 
 import argparse
-import json
+import errno
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from ..checkpoints import default_checkpoint
 
 if TYPE_CHECKING:
-    from ..video_io import Frame
+    from ..outputs.source import VideoSource
     from ..video_segmenter_ifc import IfcVideoSegmenter
 
 DRAW_FROM_SCORE = 0.3
+DEFAULT_OUTPUTS = ("tracks", "video")
+OUTPUTS = ("tracks", "results", "masks", "video", "gif", "sheet", "cutouts", "timeline")
 # What decides about the tracks; a finished video is skipped only if these are still the same.
-SETTINGS = ("model", "num_frames", "clip_stride", "threshold", "multi_label")
-
-
-@dataclass
-class Prediction:
-    """Content of `tracks.json`.
-
-    Attributes:
-        video: Path of the source.
-        height: Of its frames and the masks, in pixels.
-        width: Likewise.
-        fps: Frames per second.
-        num_frames: Frames that were read.
-        frame_times_seconds: When each frame is shown, from the start of the video.
-        problem: Why the rest of a video that breaks off is missing, or None if all of it is here.
-        settings: The command's settings that decide about the tracks.
-        tracks: As `IfcVideoSegmenter` returns them.
-    """
-
-    video: str
-    height: int
-    width: int
-    fps: float
-    num_frames: int
-    frame_times_seconds: list[float]
-    problem: str | None
-    settings: dict[str, Any]
-    tracks: list[dict[str, Any]]
+SETTINGS = ("model", "num_frames", "clip_stride", "threshold", "multi_label", "classes", "frames", "fps")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video file, or folder of frames")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, pattern, address or camera number")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
-    add_model_arguments(parser)
+    parser.add_argument("--frames", type=frame_range, metavar="FIRST:END", help="look at these frames only, e.g. :300")
+    parser.add_argument("--fps", type=positive_float, help="frames per second to look at; default: all")
     parser.add_argument("--overwrite", action="store_true", help="do videos again whose results are there")
+    add_model_arguments(parser)
+    add_output_arguments(parser, DEFAULT_OUTPUTS)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what decides about tracks and drawing."""
+    """Declare what decides about tracks."""
     parser.add_argument("--model", default=default_model(), help="model folder or Hub id; default: the demo's")
     parser.add_argument("--num-frames", type=positive_int, help="frames of a window; default: the model's")
     parser.add_argument("--clip-stride", type=positive_int, default=1, help="frames between windows (default: 1)")
     parser.add_argument(
         "--threshold", type=probability, default=DRAW_FROM_SCORE, help="least score of a track (default: %(default)s)"
     )
+    parser.add_argument("--classes", type=names, metavar="A,B", help="classes to report; default: all")
     parser.add_argument("--multi-label", action="store_true", help="report a track under every class above threshold")
-    parser.add_argument("--device", default="cpu", help="where the model runs, e.g. cuda (default: cpu)")
+    parser.add_argument("--device", help="where the model runs, e.g. cuda; default: the accelerator, if there is one")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, default: tuple[str, ...]) -> None:
+    """Declare what is written and drawn."""
+    parser.add_argument(
+        "--save",
+        type=outputs,
+        default=list(default),
+        metavar="A,B",
+        help=f"what to write, of {', '.join(OUTPUTS)} (default: {','.join(default)}); tracks always are",
+    )
+    parser.add_argument("--no-labels", action="store_true", help="draw no label at the objects")
+    parser.add_argument("--no-trails", action="store_true", help="draw no trails")
+    parser.add_argument("--no-legend", action="store_true", help="draw no list of the tracks")
     parser.add_argument("--boxes", action="store_true", help="draw boxes, too")
-    parser.add_argument("--no-video", action="store_true", help="write tracks only (drawing needs the extra `draw`)")
 
 
 def default_model() -> str:
@@ -87,6 +78,17 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def positive_float(text: str) -> float:
+    """Argument type: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
 def probability(text: str) -> float:
     """Argument type: a number from 0 to 1."""
     try:
@@ -98,6 +100,27 @@ def probability(text: str) -> float:
     return value
 
 
+def frame_range(text: str) -> list[int | None]:
+    """Argument type: FIRST:END, either of which may be left out."""
+    first, colon, end = text.partition(":")
+    is_range = colon and (not first or first.isdecimal()) and (not end or end.isdecimal())
+    if not is_range or (end and int(end) <= int(first or 0)):
+        raise argparse.ArgumentTypeError(f"expected FIRST:END with FIRST < END, such as 100:200 or :300, got {text!r}")
+    return [int(first or 0), int(end) if end else None]
+
+
+def names(text: str) -> list[str]:
+    """Argument type: names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def outputs(text: str) -> list[str]:
+    """Argument type: names of outputs."""
+    if unknown := sorted(set(names(text)) - set(OUTPUTS)):
+        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; expected some of {', '.join(OUTPUTS)}")
+    return names(text)
+
+
 def run(args: argparse.Namespace) -> int:
     """Segment the videos.
 
@@ -106,66 +129,84 @@ def run(args: argparse.Namespace) -> int:
 
     Returns:
         0, or 1 if a video could not be read to its end; the others are done nevertheless.
-    """
-    folders = output_folders(args.videos, args.output)
-    settings = {name: getattr(args, name) for name in SETTINGS}
-    waiting = [
-        video for video in folders if args.overwrite or not is_finished(folders[video] / "tracks.json", settings)
-    ]
-    for video in folders:
-        if video not in waiting:
-            print(f"{video}: done before, see {folders[video]}")
-    if not waiting:
-        return 0
-    if not args.no_video:
-        from ..visualization import require_supervision
 
-        require_supervision()  # before the work, not after it
-    segmenter = load_segmenter(args)
+    Raises:
+        OSError: If a video or the model is missing, or the results can't be written.
+        ValueError: If two videos would go to the same folder, or a class is unknown.
+        ImportError: If a library is missing for an output.
+    """
+    from ..outputs.drawing import DrawingStyle
+    from ..outputs.files import require_libraries
+    from ..outputs.job import VideoJob
+    from ..outputs.processes import Processes
+    from ..outputs.source import find_sources
+    from ..outputs.ytvis_results import write_ytvis_results
+    from ..pipeline_ifc import known_label_ids
+
+    style = DrawingStyle(not args.no_labels, not args.no_trails, not args.no_legend, args.boxes)
+    sources = find_sources(args.videos, args.frames and tuple(args.frames), args.fps)
+    folders = output_folders(sources, args.output)
+    require_libraries(args.save, style)
+    check_writable(args.output)
+    processes = Processes(args.device)
+    job = VideoJob(args.save, style, {name: getattr(args, name) for name in SETTINGS})
+    waiting = [
+        (source, folder) for source, folder in folders.items() if args.overwrite or not job.is_done(source, folder)
+    ]
+    for source, folder in folders.items():
+        if (source, folder) not in waiting and processes.is_first:
+            print(f"{source.place}: done before, see {folder}")
+    if waiting:
+        job.segmenter = load_segmenter(args, processes.device)
+        job.label_ids = known_label_ids(job.segmenter.model.config.id2label, args.classes)
     failures = 0
-    for video in waiting:
+    for source, folder in processes.share(waiting):
         try:
-            prediction = predict_video(segmenter, video, folders[video], args, settings)
+            failures += not job.do(source, folder, args.overwrite)
         except (OSError, ValueError) as error:
-            prediction = None
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise OSError(f"{folder}: the disk is full; make room and start again") from error
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        if prediction and prediction.problem:
-            print(f"error: {prediction.problem}; the results hold what was readable", file=sys.stderr)
-        failures += prediction is None or prediction.problem is not None
-        if prediction:
-            print_summary(prediction, folders[video], args)
+            failures += 1
+    failures = processes.total(failures)
+    if "results" in args.save and processes.is_first:
+        write_ytvis_results([folder / "tracks.json" for folder in folders.values()], args.output)
+        print(args.output / "results.json")
     return int(failures > 0)
 
 
-def output_folders(videos: list[Path], output: Path) -> dict[Path, Path]:
+def output_folders(sources: list["VideoSource"], output: Path) -> dict["VideoSource", Path]:
     """One folder for every video.
 
     Raises:
-        FileNotFoundError: If a video does not exist: said before the first one is worked on.
         ValueError: If two videos would go to the same folder.
     """
-    folders: dict[Path, Path] = {}
-    sources: dict[Path, Path] = {}
-    for video in videos:
-        if not video.exists():
-            raise FileNotFoundError(f"{video}: no such file or folder")
-        folder = output / (video.resolve().name if video.is_dir() else video.stem)
-        if sources.setdefault(folder, video) != video:
-            raise ValueError(f"{sources[folder]} and {video} would both be written to {folder}; give them other names")
-        folders[video] = folder
-    return folders
+    by_folder: dict[Path, VideoSource] = {}
+    for source in sources:
+        folder = output / source.name
+        other = by_folder.setdefault(folder, source)
+        if other != source:
+            raise ValueError(
+                f"{other.place} and {source.place} would both be written to {folder}; give them other names"
+            )
+    return {source: folder for folder, source in by_folder.items()}
 
 
-def is_finished(tracks_file: Path, settings: dict[str, Any]) -> bool:
-    """Whether the video was done, to its end, with the same settings."""
+def check_writable(output: Path) -> None:
+    """Make the folder for the results and try to write there: said before the work, not after it.
+
+    Raises:
+        OSError: If that is impossible.
+    """
     try:
-        content = json.loads(tracks_file.read_text(encoding="utf-8"))
-        return content["settings"] == settings and content["problem"] is None
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
-        return False
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise OSError(f"{output}: can't be written to ({error.strerror})") from error
 
 
-def load_segmenter(args: argparse.Namespace) -> "IfcVideoSegmenter":
+def load_segmenter(args: argparse.Namespace, device: str) -> "IfcVideoSegmenter":
     """Model and processor as the arguments ask for.
 
     Raises:
@@ -177,10 +218,12 @@ def load_segmenter(args: argparse.Namespace) -> "IfcVideoSegmenter":
 
     from .. import IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
 
+    if Path(args.model).is_dir() and not (Path(args.model) / "config.json").is_file():
+        raise FileNotFoundError(f"{args.model}: no model folder, it holds no config.json")
     config = AutoConfig.from_pretrained(args.model)
     if config.model_type != "ifc":
         raise ValueError(f"{args.model} holds a model of type {config.model_type!r}, expected 'ifc'")
-    model = IfcForVideoInstanceSegmentation.from_pretrained(args.model, dtype=torch.float32).to(args.device)
+    model = IfcForVideoInstanceSegmentation.from_pretrained(args.model, dtype=torch.float32).to(device)
     return IfcVideoSegmenter(
         model,
         IfcImageProcessor.from_pretrained(args.model),
@@ -189,83 +232,3 @@ def load_segmenter(args: argparse.Namespace) -> "IfcVideoSegmenter":
         score_threshold=args.threshold,
         multi_label=args.multi_label,
     )
-
-
-def predict_video(
-    segmenter: "IfcVideoSegmenter", video: Path, folder: Path, args: argparse.Namespace, settings: dict[str, Any]
-) -> Prediction:
-    """Segment one video and write its results; `tracks.json` comes last, as the sign that all is done.
-
-    Raises:
-        OSError: If the video can't be opened or the results not be written.
-        ValueError: If it is not a video, or has no frames.
-    """
-    from ..data.files import write_json
-    from ..video_io import video_info
-
-    info = video_info(video)
-    folder.mkdir(parents=True, exist_ok=True)
-    times: list[float] = []
-    problems: list[str] = []
-    with tqdm(desc=f"segment {video.name}", total=info.num_frames, unit="frame") as progress:
-        for _ in segmenter.stream(readable_frames(video, times, problems)):
-            progress.update()
-    prediction = Prediction(
-        video=str(video),
-        height=info.size_hw[0],
-        width=info.size_hw[1],
-        fps=float(info.fps),
-        num_frames=len(times),
-        frame_times_seconds=[round(time, 6) for time in times],
-        problem=problems[0] if problems else None,
-        settings=settings,
-        tracks=segmenter.tracks(),
-    )
-    if not args.no_video:
-        draw_video(prediction, folder / "drawn.mp4", args.boxes)
-    write_json(folder / "tracks.json", asdict(prediction))
-    return prediction
-
-
-def readable_frames(video: Path, times: list[float], problems: list[str]) -> Iterator["Frame"]:
-    """The frames of a video up to where it breaks off.
-
-    Args:
-        video: The source.
-        times: Gets the time of every frame.
-        problems: Gets the message if the video breaks off.
-    """
-    from ..video_io import TruncatedVideoError, read_timed_frames
-
-    try:
-        for time, frame in read_timed_frames(video):
-            times.append(time)
-            yield frame
-    except TruncatedVideoError as error:
-        problems.append(str(error))
-
-
-def draw_video(prediction: Prediction, path: Path, boxes: bool) -> None:
-    """Read the video once more and write it with its tracks drawn: their scores are known only at the end."""
-    from ..video_io import VideoWriter
-    from ..visualization import draw_tracks
-
-    frames = readable_frames(Path(prediction.video), [], [])
-    with VideoWriter(path, prediction.fps) as writer:
-        for index, frame in enumerate(tqdm(frames, desc=f"draw {path}", total=prediction.num_frames, unit="frame")):
-            writer.write(draw_tracks(frame, prediction.tracks, index, boxes=boxes))
-
-
-def print_summary(prediction: Prediction, folder: Path, args: argparse.Namespace) -> None:
-    """Say what was found and where it lies."""
-    for track in prediction.tracks:
-        visible = sum(rle is not None for rle in track["segmentations"])
-        print(
-            f"track {track['track_id']}: {track['label']}, score {track['score']:.2f}, "
-            f"in {visible} of {prediction.num_frames} frames"
-        )
-    if not prediction.tracks:
-        print(f"no track of score {args.threshold} or more")
-    print(folder / "tracks.json")
-    if not args.no_video:
-        print(folder / "drawn.mp4")
