@@ -15,8 +15,10 @@ from .warp import Bend, Cutout, box_of, shutter_average, warp
 
 cv2.setNumThreads(1)  # clips are computed in parallel instead
 
-PIXELS_PER_MOMENT = 2.5  # of movement while the shutter is open: nearer moments than this look the same
-MAX_MOMENTS = 7
+PIXELS_PER_MOMENT = (
+    3.0  # of movement while the shutter is open: the eye sees single pictures if they are farther apart
+)
+MAX_MOMENTS = 9  # what moves faster is exposed for a shorter time
 SHADOW_STEP = 4  # pixels: shadows are soft, so they are computed at this much lower resolution
 MIN_VISIBLE_SHARE = 1e-4  # of the frame's pixels, in an instance's best frame; less can't be told to be anything
 MIN_VISIBLE_PIXELS = 8
@@ -79,8 +81,12 @@ def render_clip(scene: Scene, rng: np.random.Generator, num_frames: int, size_hw
 
 def moments(t: float, shutter: float, movement_px: float) -> list[float]:
     """Times within the exposure of frame t: an odd number, the more the more pixels something moves in it."""
-    count = 1 + 2 * round((min(movement_px / PIXELS_PER_MOMENT, MAX_MOMENTS) - 1) / 2) if movement_px > 1.5 else 1
-    return [t] if count < 3 else [float(time) for time in t + shutter * np.linspace(-0.5, 0.5, count)]
+    if movement_px < PIXELS_PER_MOMENT / 2:
+        return [t]
+    count = 3 + 2 * int(movement_px / PIXELS_PER_MOMENT / 2)
+    if count > MAX_MOMENTS:
+        count, shutter = MAX_MOMENTS, shutter * MAX_MOMENTS * PIXELS_PER_MOMENT / movement_px
+    return [float(time) for time in t + shutter * np.linspace(-0.5, 0.5, count)]
 
 
 def background_at(scene: Scene, t: float, size_hw: tuple[int, int]) -> NDArray[np.float32]:
