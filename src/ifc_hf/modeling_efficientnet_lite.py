@@ -35,7 +35,7 @@ class EfficientNetLitePreTrainedModel(PreTrainedModel):
     config: EfficientNetLiteConfig
     base_model_prefix = "efficientnet_lite"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = ["image"]
     _no_split_modules = ["EfficientNetLiteBlock"]
 
     @torch.no_grad()
@@ -87,7 +87,8 @@ class EfficientNetLiteBackbone(BackboneMixin, EfficientNetLitePreTrainedModel):
         hidden_state = self.embedder(pixel_values)
         hidden_states = [hidden_state]
         for stage in self.encoder.stages:
-            hidden_state = stage(hidden_state)
+            for block in stage:
+                hidden_state = block(hidden_state)
             hidden_states.append(hidden_state)
         feature_maps = tuple(hidden_states[self.stage_names.index(name)] for name in self.out_features)
         return BackboneOutput(feature_maps=feature_maps, hidden_states=tuple(hidden_states))
@@ -102,18 +103,21 @@ class EfficientNetLiteStem(nn.Module):
         self.blocks = make_blocks(config, groups)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.blocks(self.convolution(pixel_values))
+        hidden_state = self.convolution(pixel_values)
+        for block in self.blocks:
+            hidden_state = block(hidden_state)
+        return hidden_state
 
 
 class EfficientNetLiteEncoder(nn.Module):
-    """The stages; the backbone runs them one by one, as it gives out the maps in between."""
+    """The stages, lists of blocks; the backbone runs them, as it gives out the maps in between."""
 
     def __init__(self, config: EfficientNetLiteConfig, parts: list[list[int]]):
         super().__init__()
         self.stages = nn.ModuleList(make_blocks(config, groups) for groups in parts)
 
 
-def make_blocks(config: EfficientNetLiteConfig, groups: list[int]) -> nn.Sequential:
+def make_blocks(config: EfficientNetLiteConfig, groups: list[int]) -> nn.ModuleList:
     """All blocks of some successive groups."""
     blocks = []
     for group in groups:
@@ -122,7 +126,7 @@ def make_blocks(config: EfficientNetLiteConfig, groups: list[int]) -> nn.Sequent
         for _ in range(config.num_block_repeats[group]):
             blocks.append(EfficientNetLiteBlock(config, group, in_channels, stride))
             in_channels, stride = config.out_channels[group], 1
-    return nn.Sequential(*blocks)
+    return nn.ModuleList(blocks)
 
 
 class EfficientNetLiteBlock(nn.Module):

@@ -913,7 +913,8 @@ class IfcFrozenBatchNorm2d(nn.Module):
 
 def make_backbone(config: IfcConfig) -> PreTrainedModel:
     """Makes the backbone of `config.backbone_config`, with random weights."""
-    # Not by `AutoBackbone`, which knows the classes of configurations: one folder on the Hub can yield two of a name.
+    # CODEPATH: small checkpoints of ours have this trunk, those of the authors a ResNet. `AutoBackbone` goes by the
+    # class of the configuration, and code from one folder of the Hub can yield two classes of a name.
     if config.backbone_config.model_type == EfficientNetLiteBackbone.config_class.model_type:
         return EfficientNetLiteBackbone._from_config(config.backbone_config)
     return load_backbone(config)

@@ -41,7 +41,7 @@ def convert_efficientnet_lite(tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 def _read_config(tensors: Mapping[str, Tensor]) -> EfficientNetLiteConfig:
     """Finds out how many blocks the groups have; neighbouring groups differ in their channels."""
-    out_channels = []
+    out_channels: list[int] = []
     while (weight := tensors.get(f"_blocks.{len(out_channels)}._project_conv.weight")) is not None:
         out_channels.append(len(weight))
     repeats = [len(list(group)) for _, group in groupby(out_channels)]
