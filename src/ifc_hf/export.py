@@ -1,0 +1,373 @@
+"""The network as a file that runs without this package: ONNX, torch.export, AOTInductor.
+
+    checkpoint --torch.export, dynamic sizes--> program --+--> model.onnx  onnxruntime, without torch
+                                                          +--> model.pt2   torch.export.load
+                                                          +--> model.pt2   compiled, aoti_load_package
+                                                                  |
+                              compared with the network on clips of the sample video; only then moved into place
+
+The file takes `pixel_values` (B, T, 3, H, W) float32 and, if asked for, `pixel_mask` (B, T, H, W) bool, and gives
+`class_queries_logits` (B, Q, K+1) and `masks_queries_logits` (B, Q, T, h, w). Beside it lie `config.json` (classes,
+window), `preprocessor_config.json` and `export.json` (what it was made from, and how exact it is).
+
+Letters: B clips, T frames of a clip, Q queries, K classes, (H, W) frame size, (h, w) = (ceil(H/8), ceil(W/8)).
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .loading import load_checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .image_processing_ifc import IfcImageProcessor
+    from .modeling_ifc import IfcForVideoInstanceSegmentation
+
+FILE_NAMES = {"onnx": "model.onnx", "torch-export": "model.pt2", "aoti": "model.pt2"}
+FORMATS = tuple(FILE_NAMES)
+OUTPUT_NAMES = ("class_queries_logits", "masks_queries_logits")
+AXES = {"pixel_values": {0: "B", 1: "T", 3: "H", 4: "W"}, "pixel_mask": {0: "B", 1: "T", 2: "H", 3: "W"}}
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+# Largest difference of a logit, as a share of the largest logit: rounding of float32, and of weights to float16.
+TOLERANCES = {"float32": 1e-3, "float16": 2e-2}
+
+Inputs = dict[str, "Tensor"]
+Runner = Callable[[Inputs], "tuple[Tensor, Tensor]"]
+
+
+@dataclass
+class ExportReport:
+    """Content of `export.json`.
+
+    Attributes:
+        checkpoint: What was exported.
+        format: One of `FORMATS`.
+        input_shapes: By input; letters are free.
+        weights: How the weights are stored, float32 or float16.
+        max_difference: Largest difference of a logit from PyTorch's, as a share of the largest logit.
+        tolerance: What it had to stay below.
+        checked_shapes: `pixel_values` of the clips of the check.
+        file_bytes: Size of the file.
+        versions: Of the packages that made it.
+    """
+
+    checkpoint: str
+    format: str
+    input_shapes: dict[str, list[int | str]]
+    weights: str
+    max_difference: float
+    tolerance: float
+    checked_shapes: list[list[int]]
+    file_bytes: int
+    versions: dict[str, str]
+
+
+def export_model(
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    export_format: str = "onnx",
+    size_hw: tuple[int, int] | None = None,
+    num_frames: int | None = None,
+    has_mask: bool = False,
+    weights: str = "float32",
+    report_step: Callable[[str], None] = lambda step: None,
+) -> ExportReport:
+    """Export a checkpoint, compare the file with the network, and only then put it into place.
+
+    Args:
+        checkpoint: Folder or Hub id.
+        output: Folder to make.
+        export_format: "onnx", "torch-export" or "aoti".
+        size_hw: Fixes H and W, together with `num_frames`, and B to 1; None: all four are free.
+        num_frames: Fixes T.
+        has_mask: Whether the file takes a `pixel_mask`, which batches of clips of several sizes need.
+        weights: "float32", or for ONNX "float16": stored in half the space, computed with in float32.
+        report_step: Told what happens next.
+
+    Returns:
+        What was written and how exact it is.
+
+    Raises:
+        ValueError: If options don't go together, the checkpoint is another model's, or the file differs from the
+            network by more than the tolerance: nothing is left then.
+        ImportError: If ONNX packages are missing.
+        OSError: If the checkpoint is missing, the output exists or can't be written.
+    """
+    check_request(export_format, size_hw, num_frames, weights)
+    with new_folder(Path(output)) as folder:
+        model, processor = load_checkpoint(checkpoint)
+        clips = sample_clips(processor, model.config.num_frames, size_hw, num_frames, has_mask)
+        file = folder / FILE_NAMES[export_format]
+        report_step("tracing")
+        with quiet():
+            program = trace(model, clips[0] if size_hw else trace_example(has_mask), is_dynamic=size_hw is None)
+            report_step("writing")
+            write_program(program, export_format, file, is_dynamic=size_hw is None)
+        if weights == "float16":
+            store_weights_in_half(file)
+        report_step("comparing with PyTorch")
+        difference = max_difference(model, make_runner(export_format, file), clips)
+        if not difference <= TOLERANCES[weights]:  # NaN is no success
+            raise ValueError(
+                f"the exported network differs from PyTorch's by {difference:.1e} of the largest logit, more than the "
+                f"tolerance of {TOLERANCES[weights]:.0e}: nothing was written"
+            )
+        report = ExportReport(
+            checkpoint=str(checkpoint),
+            format=export_format,
+            input_shapes={name: input_shape(name, value, size_hw is None) for name, value in clips[0].items()},
+            weights=weights,
+            max_difference=difference,
+            tolerance=TOLERANCES[weights],
+            checked_shapes=[list(clip["pixel_values"].shape) for clip in clips],
+            file_bytes=file.stat().st_size,
+            versions=package_versions(export_format),
+        )
+        # Not save_pretrained: it would add the package's code, which nothing here needs.
+        model.config.to_json_file(folder / "config.json")
+        processor.to_json_file(folder / "preprocessor_config.json")
+        (folder / "export.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def check_request(export_format: str, size_hw: tuple[int, int] | None, num_frames: int | None, weights: str) -> None:
+    """Refuse before the work what can't come to an end; see `export_model`."""
+    if export_format not in FORMATS:
+        raise ValueError(f"expected a format of {', '.join(FORMATS)}, got {export_format!r}")
+    if (size_hw is None) != (num_frames is None):
+        raise ValueError("a fixed size needs both the height and width and the number of frames")
+    if weights not in TOLERANCES:
+        raise ValueError(f"expected weights of {', '.join(TOLERANCES)}, got {weights!r}")
+    if weights != "float32" and export_format != "onnx":
+        raise ValueError(f"only ONNX files can hold {weights} weights, not {export_format}")
+    if export_format == "onnx":
+        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ImportError(f'ONNX export needs {", ".join(missing)}: pip install "ifc_hf[export]"')
+    if export_format == "aoti":
+        if size_hw is None:
+            raise ValueError(
+                "AOTInductor can't compile this network for free sizes; fix them, e.g. size 360x640 and 5 frames "
+                "(--size 360x640 --num-frames 5), or use the format torch-export"
+            )
+        compiler = os.environ.get("CXX", "g++")
+        if shutil.which(compiler) is None and shutil.which("clang++") is None:
+            raise OSError(f"AOTInductor needs a C++ compiler, and there is no {compiler}: install one or set CXX")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `output` when all went well, and else leaves nothing.
+
+    Raises:
+        OSError: If the output exists and is not an empty folder, or can't be written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} exists already and is not an empty folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".part"))
+    try:
+        yield folder
+        folder.chmod(0o755)  # mkdtemp makes it private to the user
+        os.replace(folder, output)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def sample_clips(
+    processor: "IfcImageProcessor",
+    model_num_frames: int,
+    size_hw: tuple[int, int] | None,
+    num_frames: int | None,
+    has_mask: bool,
+) -> list[Inputs]:
+    """Two inputs from the shipped film clip; where sizes are free, they differ in B, T, H and W.
+
+    Args:
+        processor: That of the checkpoint.
+        model_num_frames: T that the model was trained with.
+        size_hw: Fixed H, W.
+        num_frames: Fixed T.
+        has_mask: Whether to return the mask; a masked clip with free sizes has padding.
+    """
+    from .samples import sample_clip
+    from .video_io import read_frames
+
+    frames = list(read_frames(sample_clip()))
+    if size_hw is not None and num_frames is not None:
+        size = {"height": size_hw[0], "width": size_hw[1]}
+        chosen = [frames[:num_frames], frames[-num_frames:]]
+        batches = [processor([part], do_resize=True, size=size) for part in chosen]
+    else:
+        T = min(model_num_frames, len(frames) - 1)
+        first = processor([frames[:T]])
+        height, width = (2 * edge // 3 for edge in first["pixel_values"].shape[-2:])
+        pad_size = {"height": height + 33, "width": width + 40} if has_mask else None
+        second = processor(
+            [frames[: T + 1], frames[-T - 1 :]],
+            do_resize=True, size={"height": height, "width": width}, pad_size=pad_size,
+        )  # fmt: skip
+        batches = [first, second]
+    names = ("pixel_values", "pixel_mask") if has_mask else ("pixel_values",)
+    return [{name: batch[name] for name in names} for batch in batches]
+
+
+def trace_example(has_mask: bool) -> Inputs:
+    """Inputs to trace free sizes with: no two alike, and none 1, which would be taken for constant."""
+    import torch
+
+    B, T, H, W = 2, 3, 71, 130
+    example = {"pixel_values": torch.zeros(B, T, 3, H, W)}
+    if has_mask:
+        example["pixel_mask"] = torch.ones(B, T, H, W, dtype=torch.bool)
+    return example
+
+
+def trace(
+    model: "IfcForVideoInstanceSegmentation", example: Inputs, is_dynamic: bool
+) -> "torch.export.ExportedProgram":
+    """The graph of the forward pass, from the inputs by name to a tuple of the two outputs.
+
+    Args:
+        model: The network.
+        example: Inputs that the graph is recorded with.
+        is_dynamic: Whether B, T, H and W stay free.
+    """
+    import torch
+
+    class ClipForward(torch.nn.Module):
+        """The two outputs that make up the result, alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = model
+
+        def forward(self, pixel_values: "Tensor", pixel_mask: "Tensor | None" = None) -> "tuple[Tensor, Tensor]":
+            outputs = self.network(pixel_values, pixel_mask)
+            return outputs.class_queries_logits, outputs.masks_queries_logits
+
+    free = {name: dict.fromkeys(AXES[name], torch.export.Dim.DYNAMIC) for name in example}
+    with torch.no_grad():
+        return torch.export.export(ClipForward(), (), example, dynamic_shapes=free if is_dynamic else None)
+
+
+def write_program(program: "torch.export.ExportedProgram", export_format: str, file: Path, is_dynamic: bool) -> None:
+    """Write a traced program in one of the formats.
+
+    Raises:
+        ValueError: If the compiler fails.
+    """
+    import torch
+
+    if export_format == "torch-export":
+        torch.export.save(program, file)
+    elif export_format == "aoti":
+        try:
+            torch._inductor.aoti_compile_and_package(program, package_path=str(file))
+        except RuntimeError as error:
+            raise ValueError(f"AOTInductor failed: {error}") from error
+    else:
+        names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.arg.name in AXES]
+        # For a program that is traced already these only name the axes.
+        axes = {name: AXES[name] for name in names} if is_dynamic else None
+        torch.onnx.export(
+            program, (), str(file), dynamo=True, dynamic_shapes=axes, verbose=False, external_data=False,
+            input_names=names, output_names=OUTPUT_NAMES,
+        )  # fmt: skip
+
+
+def store_weights_in_half(file: Path, min_values: int = 1024) -> None:
+    """Round the large weights of an ONNX file to float16; casts bring them back when the file is loaded.
+
+    onnxruntime folds the casts at that time, so computing costs what it cost before.
+    """
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(file)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < min_values:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.float16"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, file)
+
+
+def make_runner(export_format: str, file: Path) -> Runner:
+    """The exported file as a function from the inputs by name to class and mask logits."""
+    import torch
+
+    if export_format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+        def run_onnx(inputs: Inputs) -> "tuple[Tensor, Tensor]":
+            arrays = {name: value.numpy() for name, value in inputs.items()}
+            class_logits, mask_logits = session.run(list(OUTPUT_NAMES), arrays)
+            return torch.from_numpy(class_logits), torch.from_numpy(mask_logits)
+
+        return run_onnx
+    module = torch.export.load(file).module() if export_format == "torch-export" else None
+    module = module or torch._inductor.aoti_load_package(str(file))
+    return lambda inputs: module(**inputs)
+
+
+def max_difference(model: "IfcForVideoInstanceSegmentation", runner: Runner, clips: list[Inputs]) -> float:
+    """Largest difference of a logit between file and network, as a share of the largest logit."""
+    import torch
+
+    worst = []
+    with torch.inference_mode():
+        for clip in clips:
+            outputs = model(**clip)
+            expected = (outputs.class_queries_logits, outputs.masks_queries_logits)
+            for ours, theirs in zip(runner(clip), expected, strict=True):
+                worst.append(float((ours - theirs).abs().max() / theirs.abs().max()))
+    return float(torch.tensor(worst).max())  # unlike Python's max, this keeps NaN
+
+
+def input_shape(name: str, example: "Tensor", is_dynamic: bool) -> list[int | str]:
+    """Sizes of an input, letters where they are free."""
+    return [AXES[name].get(axis, size) if is_dynamic else size for axis, size in enumerate(example.shape)]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hides what the exporters say about themselves (missing torchvision, their own deprecations)."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def package_versions(export_format: str) -> dict[str, str]:
+    """Of the packages that an export depends on."""
+    names = ("ifc_hf", "torch", "transformers", *(ONNX_PACKAGES if export_format == "onnx" else ()))
+    return {name: importlib.metadata.version(name) for name in names}

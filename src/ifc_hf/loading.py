@@ -1,0 +1,36 @@
+"""A checkpoint from a folder or the Hub: the model and its processor."""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .image_processing_ifc import IfcImageProcessor
+    from .modeling_ifc import IfcForVideoInstanceSegmentation
+
+
+def load_checkpoint(
+    checkpoint: str | os.PathLike[str], device: str = "cpu"
+) -> tuple["IfcForVideoInstanceSegmentation", "IfcImageProcessor"]:
+    """Model, in float32 and evaluation mode, and processor.
+
+    Args:
+        checkpoint: Folder or Hub id.
+        device: Where the model goes.
+
+    Returns:
+        Both.
+
+    Raises:
+        ValueError: If it is another kind of model.
+        OSError: If there is no model.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    from . import IfcForVideoInstanceSegmentation, IfcImageProcessor
+
+    config = AutoConfig.from_pretrained(checkpoint)
+    if config.model_type != "ifc":
+        raise ValueError(f"{checkpoint} holds a model of type {config.model_type!r}, expected 'ifc'")
+    model = IfcForVideoInstanceSegmentation.from_pretrained(checkpoint, dtype=torch.float32).to(device)
+    return model.eval(), IfcImageProcessor.from_pretrained(checkpoint)
