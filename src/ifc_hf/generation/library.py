@@ -16,11 +16,21 @@ from tqdm import tqdm
 
 from ..conversion.class_names import YTVIS_2019
 from .packages import MANIFEST, Package, check_packages, read_manifest
-from .pictures import READERS, largest_part
+from .pictures import iconify, largest_part, panorama, photo, raster
+from .renders import NUM_PHASES, NUM_VIEWS, picture_name, walking_pandas, walking_skins
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 SPLITS = ("train", "val-style", "val-photo")
 SCENERY = "scenery"
+READERS = {
+    "iconify": iconify,
+    "raster": raster,
+    "photo": photo,
+    "panorama": panorama,
+    "walking_pandas": walking_pandas,
+    "walking_skins": walking_skins,
+}
+RENDERED = ("walking_pandas", "walking_skins")
 CACHED_PICTURES = 1024  # about 0.5 MB each
 
 
@@ -130,7 +140,7 @@ class AssetLibrary:
             for place in places[name]
         )
         check_packages(Path(folder), list(self._packages.values()))
-        self._decode(Path(folder), [asset.asset_id for asset in assets])
+        self._decode(Path(folder), assets)
         self._read = lru_cache(maxsize=CACHED_PICTURES)(_read_picture)
 
     def cutout(self, asset: Asset, view: int = 0, phase: int = 0) -> np.ndarray:
@@ -145,7 +155,7 @@ class AssetLibrary:
             (h, w, 4) uint8 RGBA, straight alpha, cropped to what is visible; longest side at most 384 pixels. Shared
             with later calls, so read-only.
         """
-        return self._read(self._file(asset.asset_id))
+        return self._read(self._file(_picture_id(asset, view, phase)))
 
     def background(self, background: Background) -> np.ndarray:
         """Picture (H, W, 3) uint8 of a background, read-only."""
@@ -156,10 +166,16 @@ class AssetLibrary:
         family, name = picture_id.split("/", 1)
         return self._decoded / f"{family}-{self._packages[family].sha256[:8]}" / f"{name}.png"
 
-    def _decode(self, folder: Path, asset_ids: list[str]) -> None:
+    def _decode(self, folder: Path, assets: list[Asset]) -> None:
         """Decode what has not been decoded by an earlier run."""
+        picture_ids = [
+            _picture_id(asset, view, phase)
+            for asset in assets
+            for view in range(asset.num_views)
+            for phase in range(asset.num_phases)
+        ]
         wanted: dict[str, list[str]] = {}
-        for picture_id in [*asset_ids, *(background.background_id for background in self.backgrounds)]:
+        for picture_id in [*picture_ids, *(background.background_id for background in self.backgrounds)]:
             if not self._file(picture_id).exists():
                 family, name = picture_id.split("/", 1)
                 wanted.setdefault(family, []).append(name)
@@ -174,11 +190,26 @@ class AssetLibrary:
 
 def _assets(package: Package, family: dict[str, dict[str, list[str]]]) -> list[Asset]:
     """Assets of a family of the catalogue."""
+    num_views, num_phases = (NUM_VIEWS, NUM_PHASES) if package.reader in RENDERED else (1, 1)
     return [
-        Asset(f"{package.family}/{name}", None if label == SCENERY else label, package.family, 1, 1, package.licence)
+        Asset(
+            asset_id=f"{package.family}/{name}",
+            label=None if label == SCENERY else label,
+            family=package.family,
+            num_views=num_views,
+            num_phases=num_phases,
+            licence=package.licence,
+        )
         for label, names in family["pictures"].items()
         for name in names
     ]
+
+
+def _picture_id(asset: Asset, view: int, phase: int) -> str:
+    """Family and name of one picture of an asset."""
+    if asset.num_views == asset.num_phases == 1:
+        return asset.asset_id
+    return picture_name(asset.asset_id, view, phase)
 
 
 def _kind(package: Package) -> str:

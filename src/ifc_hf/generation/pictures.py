@@ -6,13 +6,14 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from .extras import import_extra
 from .packages import read_members
 
 CUTOUT_PIXELS = 384  # longest side: as large as an object gets in a frame of 360x640
@@ -39,7 +40,7 @@ def iconify(path: Path, pictures: str, names: list[str]) -> Pictures:
         ModuleNotFoundError: If resvg_py is not installed.
         ValueError: If there is no icon of that name.
     """
-    resvg = _import("resvg_py")
+    resvg = import_extra("resvg_py")
     ((_, content),) = read_members(path, {pictures})
     table = json.loads(content)
     for name in names:
@@ -80,7 +81,7 @@ def panorama(path: Path, pictures: str, names: list[str]) -> Pictures:
     Raises:
         ModuleNotFoundError: If OpenEXR is not installed.
     """
-    openexr = _import("OpenEXR")
+    openexr = import_extra("OpenEXR")
     for name, content in _named_members(path, pictures, names):
         found = re.search(rb"base64,([A-Za-z0-9+/=]+)", content)
         if found is None:
@@ -96,7 +97,9 @@ def tone_map(light: np.ndarray) -> np.ndarray:
 
     Source: Reinhard et al., "Photographic Tone Reproduction for Digital Images", 2002, equations 1 to 4.
     """
-    light = np.clip(light.astype(np.float64), 0, np.finfo(np.float16).max)  # the sun's pixels overflow to infinity
+    light = np.nan_to_num(light.astype(np.float64), posinf=HALF_MAX, neginf=0)  # the sun overflows
+    # The files' lossy compression (DWA) rings around lamps and the sun, down to negative light: black specks.
+    light = np.maximum(light, 0.4 * np.maximum(ndimage.median_filter(light, (5, 5, 1), mode="wrap"), 0))
     luminance = light @ np.array([0.2126, 0.7152, 0.0722])
     key = 0.3 / np.exp(np.log(luminance + 1e-4).mean())
     white = np.quantile(luminance, 0.98) * key
@@ -133,21 +136,3 @@ def _named_members(path: Path, pictures: str, names: list[str]) -> Iterator[tupl
     by_path = {pictures.format(name): name for name in names}
     for member, content in read_members(path, set(by_path)):
         yield by_path[member], content
-
-
-def _import(module: str):
-    """A package of the extra `generate`."""
-    try:
-        return __import__(module)
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"{module} is needed to read these pictures: pip install ifc_hf[generate]"
-        ) from error
-
-
-READERS: dict[str, Callable[[Path, str, list[str]], Pictures]] = {
-    "iconify": iconify,
-    "raster": raster,
-    "photo": photo,
-    "panorama": panorama,
-}
