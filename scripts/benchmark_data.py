@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmark_report import write_report
 from torch.utils.data import DataLoader
 
 from ifc_hf import IfcImageProcessor, load_ytvis
+from ifc_hf.benchmark import write_report
 from ifc_hf.data.clips import VideoClipDataset
 from ifc_hf.data.collator import ClipCollator
 from ifc_hf.data.synthetic import write_synthetic_ytvis

@@ -10,41 +10,28 @@ process of its own.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark_report import write_report
 from PIL import Image
 from tqdm import tqdm
 
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
-
-# What belongs to which stage: the segmenter's own steps in the order in which a frame passes them.
-STAGES = {
-    "read and resize": "_read",
-    "backbone": "_encode_frames",
-    "encoder and decoder": "model",
-    "mask head": "_predict_masks",
-    "tracker": "update",
-    "masks and RLE": "_finish_frame",
-}
+from ifc_hf.benchmark import STAGES, StageClock, peak_memory_gib, write_report
 
 
 def main() -> None:
     """Times both versions in turn, measures peaks, prints and saves."""
     arguments = read_arguments()
     if arguments.measure_peak:
-        print(peak_memory_gib(arguments, *arguments.measure_peak))
+        print(streaming_peak_gib(arguments, *arguments.measure_peak))
         return
     torch.set_num_threads(arguments.threads)
     model, processor = make_model(), IfcImageProcessor()
@@ -126,12 +113,12 @@ def time_in_turn(segmenters: dict[str, IfcVideoSegmenter], frames: np.ndarray, r
     rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
     for _ in tqdm(range(repeats + 1), desc="rounds", leave=False):
         for name, segmenter in segmenters.items():
-            seconds: dict[str, float] = defaultdict(float)
-            with stage_timers(segmenter, seconds):
+            clock = StageClock()
+            with clock.watch(segmenter):
                 start = time.perf_counter()
                 tracks = segmenter(frames)
-                seconds["total"] = time.perf_counter() - start
-            rounds[name].append({stage: value / len(frames) for stage, value in seconds.items()})
+                clock.seconds["total"] = time.perf_counter() - start
+            rounds[name].append({stage: value / len(frames) for stage, value in clock.seconds.items()})
     medians = {
         name: {stage: statistics.median(r[stage] for r in measured[1:]) for stage in measured[0]}
         for name, measured in rounds.items()
@@ -143,45 +130,6 @@ def time_in_turn(segmenters: dict[str, IfcVideoSegmenter], frames: np.ndarray, r
     }
 
 
-@contextmanager
-def stage_timers(segmenter: IfcVideoSegmenter, seconds: dict[str, float]) -> Iterator[None]:
-    """Adds up the time that is spent in every stage; a stage within a stage counts for the inner one."""
-    running: list[str] = []
-
-    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            running.append(stage)
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent = time.perf_counter() - start
-                running.pop()
-                seconds[stage] += spent
-                if running:
-                    seconds[running[-1]] -= spent
-
-        return call
-
-    from ifc_hf.tracking_ifc import IfcClipTracker
-
-    owners = {"model": segmenter.model.model, "update": IfcClipTracker}
-    originals = []
-    for stage, name in STAGES.items():
-        owner = owners.get(name, segmenter)
-        attribute = "forward" if name == "model" else name
-        originals.append((owner, attribute, owner.__dict__.get(attribute)))
-        setattr(owner, attribute, timed(stage, getattr(owner, attribute)))
-    try:
-        yield
-    finally:
-        for owner, attribute, original in originals:
-            if original is None:
-                delattr(owner, attribute)
-            else:
-                setattr(owner, attribute, original)
-
-
 def measure_peak(arguments: argparse.Namespace, num_frames: int, length: int) -> float:
     """Peak memory in GiB of a fresh process that segments a video of this length."""
     command = [sys.executable, __file__, "--measure-peak", str(num_frames), str(length)]
@@ -190,7 +138,7 @@ def measure_peak(arguments: argparse.Namespace, num_frames: int, length: int) ->
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def peak_memory_gib(arguments: argparse.Namespace, num_frames: int, length: int) -> float:
+def streaming_peak_gib(arguments: argparse.Namespace, num_frames: int, length: int) -> float:
     """Segments a video whose frames come one by one, and reads the high-water mark of this process."""
     torch.set_num_threads(arguments.threads)
     model, processor = make_model(), IfcImageProcessor()
@@ -200,7 +148,7 @@ def peak_memory_gib(arguments: argparse.Namespace, num_frames: int, length: int)
     set_number_of_instances(model, processor, frames[:5], arguments.instances)
     for _ in segmenter.stream(frames[index % num_frames] for index in range(length)):
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_memory_gib()
 
 
 def matrix_product_gflops(size: int = 2048, repeats: int = 5) -> float:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_report import write_report
 from torch import Tensor
 
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, loss_ifc
+from ifc_hf.benchmark import write_report
 
 SIDES = ("dense", "ours")
 

@@ -106,7 +106,8 @@ def export_model(
         ImportError: If ONNX packages are missing.
         OSError: If the checkpoint is missing, the output exists or can't be written.
     """
-    check_request(export_format, size_hw, num_frames, weights)
+    check_options(export_format, size_hw, num_frames, weights)
+    check_tools(export_format)
     with new_folder(Path(output)) as folder:
         model, processor = load_checkpoint(checkpoint)
         clips = sample_clips(processor, model.config.num_frames, size_hw, num_frames, has_mask)
@@ -143,8 +144,12 @@ def export_model(
     return report
 
 
-def check_request(export_format: str, size_hw: tuple[int, int] | None, num_frames: int | None, weights: str) -> None:
-    """Refuse before the work what can't come to an end; see `export_model`."""
+def check_options(export_format: str, size_hw: tuple[int, int] | None, num_frames: int | None, weights: str) -> None:
+    """Refuse options of `export_model` that don't go together.
+
+    Raises:
+        ValueError: Says what was expected.
+    """
     if export_format not in FORMATS:
         raise ValueError(f"expected a format of {', '.join(FORMATS)}, got {export_format!r}")
     if (size_hw is None) != (num_frames is None):
@@ -153,19 +158,27 @@ def check_request(export_format: str, size_hw: tuple[int, int] | None, num_frame
         raise ValueError(f"expected weights of {', '.join(TOLERANCES)}, got {weights!r}")
     if weights != "float32" and export_format != "onnx":
         raise ValueError(f"only ONNX files can hold {weights} weights, not {export_format}")
+    # torch 2.13 stops with "ValueRangeError: Invalid ranges [0:-1]" at the first convolution of the mask head.
+    if export_format == "aoti" and size_hw is None:
+        raise ValueError(
+            "AOTInductor can't compile this network for free sizes: fix them (--size 360x640 --num-frames 5), or use "
+            "the format torch-export"
+        )
+
+
+def check_tools(export_format: str) -> None:
+    """Look for what a format needs, before the work.
+
+    Raises:
+        ImportError: If packages are missing.
+        OSError: If there is no compiler.
+    """
     if export_format == "onnx":
         missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             raise ImportError(f'ONNX export needs {", ".join(missing)}: pip install "ifc_hf[export]"')
-    if export_format == "aoti":
-        if size_hw is None:
-            raise ValueError(
-                "AOTInductor can't compile this network for free sizes; fix them, e.g. size 360x640 and 5 frames "
-                "(--size 360x640 --num-frames 5), or use the format torch-export"
-            )
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None and shutil.which("clang++") is None:
-            raise OSError(f"AOTInductor needs a C++ compiler, and there is no {compiler}: install one or set CXX")
+    if export_format == "aoti" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise OSError("AOTInductor needs a C++ compiler: install g++ or clang++, or name one in CXX")
 
 
 @contextmanager

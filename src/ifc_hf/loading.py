@@ -1,6 +1,7 @@
 """A checkpoint from a folder or the Hub: the model and its processor."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def load_checkpoint(
 
     from . import IfcForVideoInstanceSegmentation, IfcImageProcessor
 
+    if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
+        raise FileNotFoundError(f"{checkpoint}: no model folder, it holds no config.json")
     config = AutoConfig.from_pretrained(checkpoint)
     if config.model_type != "ifc":
         raise ValueError(f"{checkpoint} holds a model of type {config.model_type!r}, expected 'ifc'")

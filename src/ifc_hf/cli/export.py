@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", choices=("float32", "float16"), default="float32", help="float16 halves an ONNX file"
     )
+    parser.set_defaults(refuse=parser.error)
 
 
 def frame_size(text: str) -> tuple[int, int]:
@@ -51,8 +52,12 @@ def run(args: argparse.Namespace) -> int:
     """
     from tqdm import tqdm
 
-    from ..export import export_model
+    from ..export import check_options, export_model
 
+    try:
+        check_options(args.format, args.size, args.num_frames, args.weights)
+    except ValueError as error:
+        args.refuse(str(error))
     with tqdm(bar_format="{desc} {elapsed}", leave=False) as progress:
         report = export_model(
             args.checkpoint, args.output, args.format, args.size, args.num_frames, args.mask, args.weights,

@@ -1,0 +1,188 @@
+"""How fast whole videos are segmented, stage by stage, and how much memory that takes.
+
+`benchmark_video` measures what a user waits for: a file in, tracks out, decoding and RLE included. `StageClock` and
+`write_report` serve the benchmarks in scripts/, too.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .tracking_ifc import IfcClipTracker
+from .video_io import read_frames
+from .video_segmenter_ifc import IfcVideoSegmenter
+
+DECODE, REST, TOTAL = "decode", "rest", "total"
+# What belongs to which stage: the segmenter's own steps in the order in which a frame passes them.
+STAGES = {
+    "resize": "_read",
+    "backbone": "_encode_frames",
+    "encoder and decoder": "model",
+    "mask head": "_predict_masks",
+    "matching": "update",
+    "masks and RLE": "_finish_frame",
+}
+
+
+def benchmark_video(
+    segmenter: IfcVideoSegmenter, video: str | os.PathLike[str], repeats: int = 5, max_frames: int | None = None
+) -> dict[str, Any]:
+    """Segment a video again and again.
+
+    Args:
+        segmenter: With its window and stride.
+        video: File, or folder of pictures.
+        repeats: Runs that count; one more comes before them.
+        max_frames: Frames of the video to take; None: all.
+
+    Returns:
+        `frames`; `tracks`; `frames_per_second` with `median`, `min` and `max` over the runs; `milliseconds_per_frame`,
+        the median of every stage, of the rest and of the total; `peak_memory_gib` of the process so far, with all
+        that it has loaded; `peak_device_memory_gib` on CUDA.
+
+    Raises:
+        OSError: If there is no such video.
+        ValueError: If it is none.
+    """
+    runs = []
+    for _ in tqdm(range(repeats + 1), desc="runs", unit="run", leave=False):
+        clock = StageClock()
+        num_frames = 0
+        with clock.watch(segmenter):
+            start = time.perf_counter()
+            for _ in segmenter.stream(clock.timed_items(DECODE, islice(read_frames(video), max_frames))):
+                num_frames += 1
+            tracks = segmenter.tracks()
+            total = time.perf_counter() - start
+        seconds = {stage: clock.seconds[stage] for stage in (DECODE, *STAGES)}
+        seconds |= {REST: total - sum(seconds.values()), TOTAL: total}
+        runs.append({stage: value / num_frames for stage, value in seconds.items()})
+    runs = runs[1:]  # the first one fills caches and makes libraries choose their kernels
+    rates = [1 / run[TOTAL] for run in runs]
+    result = {
+        "frames": num_frames,
+        "frames_per_second": {"median": statistics.median(rates), "min": min(rates), "max": max(rates)},
+        "milliseconds_per_frame": {stage: 1e3 * statistics.median(run[stage] for run in runs) for stage in runs[0]},
+        "tracks": len(tracks),
+        "peak_memory_gib": peak_memory_gib(),
+    }
+    if segmenter.model.device.type == "cuda":
+        result["peak_device_memory_gib"] = torch.cuda.max_memory_allocated(segmenter.model.device) / 2**30
+    return result
+
+
+class StageClock:
+    """Adds up the seconds spent in every stage; a stage within a stage counts for the inner one.
+
+    Attributes:
+        seconds: By stage.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._running: list[str] = []
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its time counted."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            self._running.append(stage)
+            try:
+                result = function(*args, **kwargs)
+                if torch.cuda.is_available():  # what was launched belongs to the stage that launched it
+                    torch.cuda.synchronize()
+                return result
+            finally:
+                spent = time.perf_counter() - start
+                self._running.pop()
+                self.seconds[stage] += spent
+                if self._running:
+                    self.seconds[self._running[-1]] -= spent
+
+        return call
+
+    def timed_items(self, stage: str, items: Iterable[Any]) -> Iterator[Any]:
+        """The items, the time until each is there counted."""
+        iterator = iter(items)
+        next_item = self.timed(stage, lambda: next(iterator, None))
+        while (item := next_item()) is not None:
+            yield item
+
+    @contextmanager
+    def watch(self, segmenter: IfcVideoSegmenter) -> Iterator[None]:
+        """Counts the time of the steps of a segmenter."""
+        owners = {"model": segmenter.model.model, "update": IfcClipTracker}
+        originals = []
+        for stage, name in STAGES.items():
+            owner = owners.get(name, segmenter)
+            attribute = "forward" if name == "model" else name
+            originals.append((owner, attribute, owner.__dict__.get(attribute)))
+            setattr(owner, attribute, self.timed(stage, getattr(owner, attribute)))
+        try:
+            yield
+        finally:
+            for owner, attribute, original in originals:
+                if original is None:
+                    delattr(owner, attribute)
+                else:
+                    setattr(owner, attribute, original)
+
+
+def peak_memory_gib() -> float:
+    """High-water mark of the memory of this process."""
+    import resource  # not on Windows, where everything else works
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def write_report(path: Path, report: dict[str, Any], packages: Sequence[str]) -> None:
+    """Write a report, with machine and versions, as a whole or not at all.
+
+    Args:
+        path: JSON to write.
+        report: Configuration and figures.
+        packages: Names of the packages whose versions count.
+    """
+    report = {**report, "machine": describe_machine(), "versions": package_versions(packages)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of Python and of packages."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, memory, load and accelerator; a high load says that others were at work, too."""
+    names = [line.partition(":")[2].strip() for line in proc_lines("cpuinfo") if line.startswith("model name")]
+    memory = [line.split()[1] for line in proc_lines("meminfo") if line.startswith("MemTotal")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(int(memory[0]) / 2**20, 1) if memory else None,
+        "load_average_1_minute": round(os.getloadavg()[0], 1),
+        "torch_threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def proc_lines(name: str) -> list[str]:
+    """Lines of a file in /proc; none where there is no such file."""
+    path = Path("/proc") / name
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
