@@ -97,7 +97,7 @@ def tone_map(light: np.ndarray) -> np.ndarray:
 
     Source: Reinhard et al., "Photographic Tone Reproduction for Digital Images", 2002, equations 1 to 4.
     """
-    light = np.nan_to_num(light.astype(np.float64), posinf=HALF_MAX, neginf=0)  # the sun overflows
+    light = np.nan_to_num(light.astype(np.float64), nan=HALF_MAX, posinf=HALF_MAX, neginf=0)  # the sun
     # The files' lossy compression (DWA) rings around lamps and the sun, down to negative light: black specks.
     light = np.maximum(light, 0.4 * np.maximum(ndimage.median_filter(light, (5, 5, 1), mode="wrap"), 0))
     luminance = light @ np.array([0.2126, 0.7152, 0.0722])
