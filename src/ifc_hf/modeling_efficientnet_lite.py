@@ -87,7 +87,7 @@ class EfficientNetLiteBackbone(BackboneMixin, EfficientNetLitePreTrainedModel):
         hidden_state = self.embedder(pixel_values)
         hidden_states = [hidden_state]
         for stage in self.encoder.stages:
-            for block in stage:
+            for block in stage.children():
                 hidden_state = block(hidden_state)
             hidden_states.append(hidden_state)
         feature_maps = tuple(hidden_states[self.stage_names.index(name)] for name in self.out_features)
