@@ -62,6 +62,7 @@ def render_clip(scene: Scene, rng: np.random.Generator, num_frames: int, size_hw
     objects = [index for index, actor in enumerate(actors) if actor.layer.label is not None]
     frames = np.empty((num_frames, *size_hw, 3), np.uint8)
     masks = np.zeros((len(objects), num_frames, *size_hw), bool)
+    grain = scene.film.grain(rng, size_hw)
     for t in range(num_frames):
         canvas = background_at(scene, t, size_hw)
         for index, actor in enumerate(actors):
@@ -72,7 +73,7 @@ def render_clip(scene: Scene, rng: np.random.Generator, num_frames: int, size_hw
             masks[:, t, y0:y1, x0:x1] &= ~mask
             if index in objects:
                 masks[objects.index(index), t, y0:y1, x0:x1] = mask
-        frames[t] = scene.film.expose(canvas, t, rng)
+        frames[t] = scene.film.expose(canvas, t, grain, rng)
     threshold = max(MIN_VISIBLE_PIXELS, MIN_VISIBLE_SHARE * size_hw[0] * size_hw[1])
     seen = masks.sum(axis=(2, 3)).max(axis=1) >= threshold
     shown = [actors[index].layer for index, is_seen in zip(objects, seen, strict=True) if is_seen]

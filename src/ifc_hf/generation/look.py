@@ -12,6 +12,7 @@ from .camera import Drift, draw_drift
 
 Frame = NDArray[np.uint8]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+GRAIN_ROOM = 64  # pixels
 RELIEF_BLUR = 0.06  # of a cut-out's longest side: how far from its edge a body still curves
 
 
@@ -46,14 +47,14 @@ class Look:
         """A random look."""
         return cls(
             mirrored=bool(rng.random() < 0.5),
-            match=rng.uniform(0.35, 0.85),
+            match=rng.uniform(0.3, 0.7),
             haze=rng.uniform(0, 0.14),
             saturation=rng.uniform(0.3, 1.0),
             contrast=rng.uniform(0.7, 1.05),
             tint=(rng.uniform(0.8, 1.15) * rng.uniform(0.92, 1.08, 3)).astype(np.float32),
             relief=rng.uniform(0.15, 0.7),
             gradient=rng.uniform(0, 0.4),
-            texture=rng.choice((0.3, 1.0)) * rng.uniform(0.1, 0.45),
+            texture=rng.choice((0.3, 1.0)) * rng.uniform(0.1, 0.35),
         )
 
 
@@ -148,28 +149,38 @@ class Film:
             quality=int(rng.integers(75, 96)),
         )
 
-    def expose(self, canvas: NDArray[np.float32], t: float, rng: np.random.Generator) -> Frame:
+    def grain(self, rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[np.float32]:
+        """Noise for all frames of a clip, `GRAIN_ROOM` pixels larger than one, in gray levels; float32 (h, w, 3)."""
+        height, width = (side + GRAIN_ROOM for side in size_hw)
+        gray = rng.standard_normal((height, width, 1), np.float32)
+        coarse = rng.standard_normal((height // 2, width // 2, 3), np.float32)  # colour noise is coarser
+        return self.noise * (gray + 0.6 * cv2.resize(coarse, (width, height)))
+
+    def expose(
+        self, canvas: NDArray[np.float32], t: float, grain: NDArray[np.float32], rng: np.random.Generator
+    ) -> Frame:
         """Turn the light that comes in into a frame.
 
         Args:
-            canvas: (H, W, 3) in [0, 255]; is changed.
+            canvas: (H, W, 3) in [0, 255].
             t: Time in frames.
-            rng: Source of the noise.
+            grain: Of the clip; every frame takes another part of it, which is much faster than noise of its own.
+            rng: Says which part.
 
         Returns:
             (H, W, 3) uint8.
         """
         height, width = canvas.shape[:2]
-        warmth = np.array([1 + self.warmth(t), 1, 1 - self.warmth(t)], np.float32)
-        canvas *= max(self.exposure(t), 0.3) * self.white_balance * warmth
+        warmth = np.array([1 + self.warmth(t), 1, 1 - self.warmth(t)])
+        gains = max(self.exposure(t), 0.3) * self.white_balance * warmth
+        canvas = cv2.multiply(canvas, (*gains.tolist(), 1.0))
         if self.blur > 0.3:
             canvas = cv2.GaussianBlur(canvas, (0, 0), self.blur)
         if self.vignette:
             x = np.linspace(-1, 1, width, dtype=np.float32)[None]
             y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
             canvas *= (1 - 0.5 * self.vignette * (x * x + y * y))[..., None]
-        canvas += self.noise * rng.standard_normal((height, width, 1), np.float32)
-        coarse = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32)  # colour noise is coarser
-        canvas += 0.6 * self.noise * cv2.resize(coarse, (width, height))
+        top, left = rng.integers(GRAIN_ROOM, size=2)
+        exposed = cv2.add(canvas, grain[top : top + height, left : left + width], dtype=cv2.CV_8U)
         curve = (255 * (np.arange(256) / 255) ** self.gamma).round().astype(np.uint8)
-        return cv2.LUT(canvas.clip(0, 255).astype(np.uint8), curve)
+        return cv2.LUT(exposed, curve)
