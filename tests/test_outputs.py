@@ -263,6 +263,7 @@ def test_camera_is_drawn_while_it_runs(model_folder, tmp_path, monkeypatch):
         assert (folder / name).exists()
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_videos(model_folder, tmp_path):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -286,6 +287,28 @@ def test_several_processes_share_the_videos(model_folder, tmp_path):
         outputs[name] = json.loads((tmp_path / name / "results.json").read_text())
         assert [video["id"] for video in json.loads((tmp_path / name / "videos.json").read_text())] == [1, 2, 3]
     assert outputs["one"] == outputs["two"] != []
+
+
+@pytest.mark.slow
+def test_8k_frames_need_bounded_memory(model_folder, tmp_path):
+    video = tmp_path / "8k.mp4"
+    with VideoWriter(video) as writer:
+        for index in range(2):
+            writer.write(np.full((4320, 7680, 3), 100 * index, np.uint8))
+    code = (
+        "import resource, sys; from ifc_hf.cli.main import main; code = main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    )
+    options = ["-o", tmp_path, "--model", model_folder, "--threshold", "0", "--save", "video,masks", "--device", "cpu"]
+    result = subprocess.run(
+        list(map(str, [sys.executable, "-c", code, "predict", video, *options])),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    print(result.stdout[-2000:], result.stderr[-4000:])
+    assert result.returncode == 0
+    assert int(result.stdout.splitlines()[-1]) < 3.5 * 2**20, "KiB; seven masks of a frame alone are 0.2 GiB"
 
 
 def test_sources(tmp_path):

@@ -26,6 +26,7 @@ except ImportError:
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = Fraction(25)  # of folders of frames, which know no time
+MAX_LOOKAHEAD_PIXELS = 2**27  # that the encoder holds to plan ahead, some 200 MB; it would hold 40 frames of any size
 TICKS_PER_SECOND = 90_000  # at least; times in a written video are as exact as this
 
 Frame = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -330,7 +331,9 @@ class VideoWriter:
         self.size_hw = frame.shape[:2]
         # The index goes to the front, so that a browser can start before it has everything.
         self.container = av.open(str(self.temporary), "w", format="mp4", options={"movflags": "faststart"})
-        self.stream = self.container.add_stream("libx264", rate=self.fps, options={"crf": str(self.crf)})
+        lookahead = min(40, max(4, MAX_LOOKAHEAD_PIXELS // (frame.shape[0] * frame.shape[1])))
+        options = {"crf": str(self.crf), "rc-lookahead": str(lookahead)}
+        self.stream = self.container.add_stream("libx264", rate=self.fps, options=options)
         self.stream.height, self.stream.width = (size + size % 2 for size in self.size_hw)
         self.stream.pix_fmt = "yuv420p"
         self.stream.time_base = self.stream.codec_context.time_base = self.time_base
