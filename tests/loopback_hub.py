@@ -13,22 +13,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub_metadata import metadata_errors
 
 TOKEN = "hf_loopback"
+DATE = "2026-01-01T00:00:00.000Z"
 LFS_SUFFIXES = (".safetensors", ".parquet", ".mp4", ".png", ".jpg")
 
 
 @dataclass
 class Repository:
-    """One repository: its commits, oldest first, each the sha and all files."""
+    """One repository: its commits in the order of their arrival, each the sha and all files, and its branches."""
 
     private: bool = False
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=lambda: [("0" * 40, {})])
+    branches: dict[str, str] = field(default_factory=lambda: {"main": "0" * 40})
+
+    def sha(self, revision: str) -> str:
+        """Commit of a branch; a commit is its own."""
+        return self.branches.get(revision, revision)
 
     def files(self, revision: str) -> dict[str, bytes] | None:
-        """Files of a commit, or of the newest one for "main"."""
-        return self.commits[-1][1] if revision == "main" else dict(self.commits).get(revision)
+        """Files of a branch or commit, or None if it doesn't exist."""
+        return dict(self.commits).get(self.sha(revision))
 
 
 @dataclass
@@ -39,12 +47,17 @@ class LoopbackHub:
         endpoint: Its address.
         repositories: By name ("user/model"; data sets as "datasets/user/data").
         failures: Pattern of "METHOD path" -> how many of the next such requests get status 500.
+        hang_ups: Likewise, for requests that get no answer because the connection is closed.
+        uploads: Large files by their SHA-256.
+        requests: "METHOD path" of every request that was answered.
     """
 
     endpoint: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    hang_ups: dict[str, int] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
 
     def environment(self, cache: str, token: str = TOKEN) -> dict[str, str]:
         """What a client's process needs."""
@@ -84,7 +97,12 @@ class HubHandler(BaseHTTPRequestHandler):
         (r"GET /api/whoami-v2", "who_am_i"),
         (r"POST /api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/preupload/(?P<revision>[^/]+)", "preupload"),
         (r"POST /api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/commit/(?P<revision>[^/]+)", "commit"),
-        (r"GET /api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/tree/(?P<revision>[^/]+).*", "tree"),
+        (r"POST /api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/branch/(?P<branch>[^/]+)", "create_branch"),
+        (r"POST /api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/paths-info/(?P<revision>[^/]+)", "paths_info"),
+        (
+            r"GET /api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)(/(?P<folder>.+))?",
+            "tree",
+        ),
         (r"GET /api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)(/revision/(?P<revision>[^/]+))?", "info"),
         (r"POST /(?P<name>.+)\.git/info/lfs/objects/batch", "lfs_batch"),
         (r"PUT /uploads/(?P<oid>\w+)", "lfs_upload"),
@@ -95,10 +113,12 @@ class HubHandler(BaseHTTPRequestHandler):
         """Finds the route of a request, or fails as the test wants it."""
         request = f"{self.command} {unquote(urlsplit(self.path).path)}"
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        for pattern, times in self.hub.failures.items():
-            if times and re.fullmatch(pattern, request):
-                self.hub.failures[pattern] -= 1
-                return self.answer(500, {"error": "the test wants this to fail"})
+        if is_due(self.hub.hang_ups, request):
+            self.close_connection = True
+            return None
+        if is_due(self.hub.failures, request):
+            return self.answer(500, {"error": "the test wants this to fail"})
+        self.hub.requests.append(request)
         for pattern, method in self.ROUTES:
             if match := re.fullmatch(pattern, request):
                 return getattr(self, method)(**match.groupdict())
@@ -140,12 +160,26 @@ class HubHandler(BaseHTTPRequestHandler):
         return self.answer(200, {"url": f"{self.hub.endpoint}/{name}", "name": name})
 
     def validate_yaml(self) -> None:
-        """Accepts every model card."""
-        self.answer(200, {"errors": [], "warnings": []})
+        """Looks at the header of a card."""
+        wish = json.loads(self.body)
+        errors = metadata_errors(wish["content"]) if wish["repoType"] == "model" else []
+        self.answer(400 if errors else 200, {"errors": [{"message": text} for text in errors], "warnings": []})
 
     def who_am_i(self) -> None:
         """Names the only user."""
-        self.answer(200, {"type": "user", "name": "user", "orgs": []})
+        if not self.is_owner():
+            return self.answer(401, {"error": "Invalid token"})
+        return self.answer(200, {"type": "user", "name": "user", "orgs": []})
+
+    def create_branch(self, kind: str, name: str, branch: str) -> None:
+        """Makes a branch of main."""
+        repository = self.repository(name, kind)
+        if repository is None:
+            return None
+        if branch in repository.branches:
+            return self.answer(409, {"error": "the branch exists"})
+        repository.branches[branch] = repository.branches["main"]
+        return self.answer(200, {})
 
     def preupload(self, kind: str, name: str, revision: str) -> None:
         """Says which files go by LFS."""
@@ -160,11 +194,11 @@ class HubHandler(BaseHTTPRequestHandler):
         self.answer(200, {"files": modes})
 
     def lfs_batch(self, name: str) -> None:
-        """Says where large files go."""
-        objects = [
-            {**wanted, "actions": {"upload": {"href": f"{self.hub.endpoint}/uploads/{wanted['oid']}"}}}
-            for wanted in json.loads(self.body)["objects"]
-        ]
+        """Says where large files go; those that are here already need not be sent."""
+        objects = []
+        for wanted in json.loads(self.body)["objects"]:
+            upload = {"upload": {"href": f"{self.hub.endpoint}/uploads/{wanted['oid']}"}}
+            objects.append(wanted if wanted["oid"] in self.hub.uploads else {**wanted, "actions": upload})
         self.answer(200, {"transfer": "basic", "objects": objects})
 
     def lfs_upload(self, oid: str) -> None:
@@ -179,7 +213,10 @@ class HubHandler(BaseHTTPRequestHandler):
             return None
         if not self.is_owner():
             return self.answer(403, {"error": "not yours"})
-        files = dict(repository.files("main") or {})
+        files = repository.files(revision)
+        if files is None:
+            return self.answer(404, {"error": "no such revision"}, X_Error_Code="RevisionNotFound")
+        files = dict(files)
         for line in self.body.splitlines():
             entry = json.loads(line)
             value = entry["value"]
@@ -191,6 +228,7 @@ class HubHandler(BaseHTTPRequestHandler):
                 files.pop(value["path"])
         sha = hashlib.sha1(self.body + str(len(repository.commits)).encode()).hexdigest()
         repository.commits.append((sha, files))
+        repository.branches[revision] = sha
         url = f"{self.hub.endpoint}/{name}/commit/{sha}"
         return self.answer(200, {"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
 
@@ -202,21 +240,42 @@ class HubHandler(BaseHTTPRequestHandler):
         files = repository.files(revision or "main")
         if files is None:
             return self.answer(404, {"error": "no such revision"}, X_Error_Code="RevisionNotFound")
-        sha = repository.commits[-1][0] if revision in (None, "main") else revision
-        siblings = [{"rfilename": path} for path in sorted(files)]
-        return self.answer(200, {"id": name, "sha": sha, "private": repository.private, "siblings": siblings})
+        return self.answer(
+            200,
+            {
+                "id": name,
+                "sha": repository.sha(revision or "main"),
+                "private": repository.private,
+                "lastModified": DATE,
+                "siblings": [{"rfilename": path} for path in sorted(files)],
+            },
+        )
 
-    def tree(self, kind: str, name: str, revision: str) -> None:
-        """Lists the files."""
+    def tree(self, kind: str, name: str, revision: str, folder: str | None) -> None:
+        """Lists a folder: with `recursive=true` all files below it, else its files and folders."""
+        repository = self.repository(name, kind)
+        if repository is None:
+            return None
+        files = repository.files(revision)
+        if files is None:
+            return self.answer(404, {"error": "no such revision"}, X_Error_Code="RevisionNotFound")
+        start = f"{folder}/" if folder else ""
+        below = {path: data for path, data in sorted(files.items()) if path.startswith(start)}
+        if folder and not below:
+            return self.answer(404, {"error": "no such folder"}, X_Error_Code="EntryNotFound")
+        if parse_qs(urlsplit(self.path).query).get("recursive") == ["true"]:
+            return self.answer(200, [describe(path, data) for path, data in below.items()])
+        here = {start + path.removeprefix(start).partition("/")[0]: data for path, data in below.items()}
+        return self.answer(200, [describe(path, files.get(path)) for path in here])
+
+    def paths_info(self, kind: str, name: str, revision: str) -> None:
+        """Describes those of the asked paths that exist."""
         repository = self.repository(name, kind)
         if repository is None:
             return None
         files = repository.files(revision) or {}
-        entries = [
-            {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-            for path, data in sorted(files.items())
-        ]
-        return self.answer(200, entries)
+        asked = parse_qs(self.body.decode())["paths"]
+        return self.answer(200, [describe(path, files[path]) for path in asked if path in files])
 
     def resolve(self, name: str, revision: str, path: str) -> None:
         """Sends a file."""
@@ -226,7 +285,7 @@ class HubHandler(BaseHTTPRequestHandler):
         files = repository.files(revision)
         if files is None:
             return self.answer(404, {"error": "no such revision"}, X_Error_Code="RevisionNotFound")
-        sha = repository.commits[-1][0] if revision == "main" else revision
+        sha = repository.sha(revision)
         if path not in files:
             return self.answer(404, {"error": "no such file"}, X_Error_Code="EntryNotFound", X_Repo_Commit=sha)
         etag = f'"{hashlib.sha256(files[path]).hexdigest()}"'
@@ -234,3 +293,19 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keeps quiet."""
+
+
+def is_due(wishes: dict[str, int], request: str) -> bool:
+    """Whether a request has to go wrong; counts it."""
+    for pattern, times in wishes.items():
+        if times and re.fullmatch(pattern, request):
+            wishes[pattern] -= 1
+            return True
+    return False
+
+
+def describe(path: str, data: bytes | None) -> dict[str, object]:
+    """An entry of a listing: a file, or a folder if there is no data."""
+    if data is None:
+        return {"type": "directory", "path": path, "oid": hashlib.sha1(path.encode()).hexdigest()}
+    return {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}

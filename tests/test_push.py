@@ -24,12 +24,18 @@ processor = IfcImageProcessor(size={"shortest_edge": 32, "longest_edge": 64})
 # Prints numbers by which two clients can be compared.
 LOAD = """
 import numpy as np, torch
-from transformers import pipeline
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForInstanceSegmentation, pipeline
+classes = (AutoConfig, AutoImageProcessor, AutoModel, AutoModelForInstanceSegmentation)
+things = [auto_class.from_pretrained(REPOSITORY, **OPTIONS) for auto_class in classes]
+print([type(thing).__name__ for thing in things])
 pipe = pipeline("video-instance-segmentation", model=REPOSITORY, **OPTIONS)
 video = np.random.default_rng(0).integers(0, 255, (4, 40, 56, 3), dtype=np.uint8)
 print([(track["label"], round(track["score"], 5), track["segmentations"]) for track in pipe(video, threshold=0.1)])
 """
-FROM_THE_FOLDER = 'assert type(pipe.model).__module__.startswith("transformers_modules.user.tiny.")\n'
+FROM_THE_FOLDER = """
+for thing in (*things, pipe, pipe.model):
+    assert type(thing).__module__.startswith("transformers_modules.user.tiny."), type(thing)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,7 @@ def test_loading_with_and_without_the_package_and_offline(pushed, tmp_path):
     without = run(load(trusting=True), pushed, tmp_path / "without")
     assert with_package == without
     assert "'counts'" in without
+    assert "['IfcConfig', 'IfcImageProcessor', 'IfcModel', 'IfcForVideoInstanceSegmentation']" in without
     offline = run(
         load(trusting=True), pushed, tmp_path / "without", HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9"
     )

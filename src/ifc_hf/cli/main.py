@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, ImportError) as error:  # what a file, an argument or a missing extra can cause
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_FAILURE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(str(interruption) or "interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

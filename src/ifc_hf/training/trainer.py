@@ -226,7 +226,7 @@ class IfcTrainer(Trainer):
         config = self._network(self.model).config
         card = training_card(
             model_name or Path(source or folder.resolve()).name,
-            source or "path/to/this/folder",
+            source or folder.resolve().name,
             config.id2label,
             self.args,
             self.state,
