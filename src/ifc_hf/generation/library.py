@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..conversion.class_names import YTVIS_2019
+from .film import film
 from .packages import MANIFEST, Package, check_packages, read_manifest
 from .pictures import iconify, largest_part, panorama, photo, raster
 from .renders import NUM_PHASES, NUM_VIEWS, picture_name, walking_pandas, walking_skins
@@ -27,6 +28,7 @@ READERS = {
     "raster": raster,
     "photo": photo,
     "panorama": panorama,
+    "film": film,
     "walking_pandas": walking_pandas,
     "walking_skins": walking_skins,
 }

@@ -60,7 +60,7 @@ class Package:
             return ("apt-get", "download", f"{self.name}={self.version}")
         # The same wheel everywhere, whatever Python and machine run this: it is read, not installed.
         wheel = ("--only-binary", ":all:", "--python-version", "3.11", "--platform", "manylinux2014_x86_64")
-        kind = wheel if self.file.endswith(".whl") else ("--no-binary", ":all:", "--no-build-isolation")
+        kind = wheel if self.file.endswith(".whl") else ("--no-binary", ":all:")
         return ("pip", "download", "--no-deps", *kind, f"{self.name}=={self.version}")
 
 

@@ -19,6 +19,7 @@ from .packages import read_members
 CUTOUT_PIXELS = 384  # longest side: as large as an object gets in a frame of 360x640
 BACKGROUND_PIXELS = 1600  # longest side: room for the camera to zoom in on half of a photograph
 SVG_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+SUN = 1000.0  # scene light is this bright in the sun and in bare lamps only
 HALF_MAX = 65504.0  # the largest number that OpenEXR's half floats hold
 VISIBLE_ALPHA = 8  # of 255: fainter pixels are not worth a larger box
 
@@ -59,9 +60,7 @@ def raster(path: Path, pictures: str, names: list[str]) -> Pictures:
     for name, content in _named_members(path, pictures, names):
         picture = Image.open(io.BytesIO(content)).convert("RGBA")
         picture.thumbnail((2 * CUTOUT_PIXELS, 2 * CUTOUT_PIXELS), Image.Resampling.LANCZOS)
-        cutout = Image.fromarray(crop_to_alpha(np.array(picture), f"{path}: {name}"))
-        cutout.thumbnail((CUTOUT_PIXELS, CUTOUT_PIXELS), Image.Resampling.LANCZOS)
-        yield name, np.array(cutout)
+        yield name, shrink(crop_to_alpha(np.array(picture), f"{path}: {name}"))
 
 
 def photo(path: Path, pictures: str, names: list[str]) -> Pictures:
@@ -97,7 +96,10 @@ def tone_map(light: np.ndarray) -> np.ndarray:
 
     Source: Reinhard et al., "Photographic Tone Reproduction for Digital Images", 2002, equations 1 to 4.
     """
-    light = np.nan_to_num(light.astype(np.float64), nan=HALF_MAX, posinf=HALF_MAX, neginf=0)  # the sun
+    light = np.nan_to_num(light.astype(np.float64), nan=HALF_MAX, posinf=HALF_MAX, neginf=0)
+    # Of some files' sun only the blue survived the compression.
+    brightest = ndimage.maximum_filter(light.max(axis=-1, keepdims=True), (7, 7, 1), mode="wrap")
+    light = np.where(brightest > SUN, brightest, light)
     # The files' lossy compression (DWA) rings around lamps and the sun, down to negative light: black specks.
     light = np.maximum(light, 0.4 * np.maximum(ndimage.median_filter(light, (5, 5, 1), mode="wrap"), 0))
     luminance = light @ np.array([0.2126, 0.7152, 0.0722])
@@ -121,6 +123,13 @@ def crop_to_alpha(rgba: np.ndarray, name: str) -> np.ndarray:
     if not len(rows):
         raise ValueError(f"{name}: every pixel is transparent")
     return np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def shrink(rgba: np.ndarray) -> np.ndarray:
+    """A cut-out (h, w, 4) whose longest side is at most CUTOUT_PIXELS."""
+    picture = Image.fromarray(rgba)
+    picture.thumbnail((CUTOUT_PIXELS, CUTOUT_PIXELS), Image.Resampling.LANCZOS)
+    return np.array(picture)
 
 
 def largest_part(rgba: np.ndarray) -> np.ndarray:
