@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint in --output")
     parser.add_argument("--cache-dir", help="where the parsed annotations are kept")
     parser.add_argument(
-        "--set", nargs="*", default=[], metavar="NAME=VALUE", type=parse_setting, dest="settings",
-        help="training arguments, e.g. learning_rate=5e-5 bf16=true report_to=tensorboard",
+        "--set", nargs="*", action="extend", default=[], metavar="NAME=VALUE", type=parse_setting, dest="settings",
+        help="training arguments, e.g. learning_rate=5e-5 bf16=true report_to=tensorboard; the last of a name counts",
     )  # fmt: skip
 
 
