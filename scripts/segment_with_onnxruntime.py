@@ -109,9 +109,9 @@ class OnnxModel:
     """The exported network with its pre-processing."""
 
     def __init__(self, folder: Path) -> None:
-        self.session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
         self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.processor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        self.session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
 
     def __call__(self, frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Objects in T frames: mask logits (N, T, h, w) and class probabilities (N, K+1)."""
