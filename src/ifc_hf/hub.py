@@ -19,7 +19,7 @@ from .model_cards import model_card
 CARD = "README.md"
 # The network's errors that are no answers of the Hub. They belong to the HTTP library, which is httpx or httpx2 by the
 # version of huggingface_hub; its base class is the one below the Hub's own.
-NetworkError = HfHubHTTPError.__bases__[0]
+NetworkError: type[Exception] = HfHubHTTPError.__bases__[0]
 
 
 def push_model(
@@ -112,7 +112,7 @@ def push_dataset(
     root = existing_folder(root)
     token = checked_token(token)
     # All are read before the first goes out, so that a problem in one leaves no half data set on the Hub.
-    loaded = {
+    loaded: dict[str, Any] = {
         split: load_coco(root, split=split) if version == "coco" else load_ytvis(root, version, split)
         for split in splits
     }

@@ -41,8 +41,11 @@ def training_card(
     """
     base_model = base_model if is_hub_id(base_model) else None
     origin = f", from the weights of [{base_model}](https://huggingface.co/{base_model}) on" if base_model else ""
-    measured = last_scores(state, best=args.load_best_model_at_end)
-    dataset_ids = [datasets] if isinstance(datasets, str) else datasets
+    dataset_ids = [datasets] if isinstance(datasets, str) else datasets or []
+    results = []
+    for dataset_id in dataset_ids[:1]:  # the Hub takes results only with the id of the data
+        for prefix, scores in last_scores(state, best=args.load_best_model_at_end).items():
+            results += eval_results_of(dataset_id, dataset_id, prefix, scores)
     return model_card(
         name,
         source,
@@ -52,14 +55,9 @@ def training_card(
         num_frames=num_frames or 1,
         scores=score_table(state, best=args.load_best_model_at_end),
         training=markdown_table(("setting", "value"), training_settings(args, state, num_frames)),
-        # The Hub takes results only with the id of the data.
-        eval_results=[
-            result
-            for prefix, scores in (measured.items() if dataset_ids else ())
-            for result in eval_results_of(dataset_ids[0], dataset_ids[0], prefix, scores)
-        ],
+        eval_results=results,
         base_model=base_model,
-        datasets=dataset_ids,
+        datasets=dataset_ids or None,
         **metadata,
     )
 
