@@ -68,10 +68,13 @@ def read_some_frames(file: Path, indices: list[int]) -> Iterator[tuple[int, np.n
     """Frames (H, W, 3) uint8 of a video with a constant frame rate, by seeking: few of 14,000 are wanted."""
     with av.open(str(file)) as container:
         stream = container.streams.video[0]
-        frame_duration = 1 / (stream.average_rate * stream.time_base)
+        if stream.average_rate is None or stream.time_base is None:
+            raise ValueError(f"{file}: expected a video that tells its frame rate")
+        frame_duration = float(1 / (stream.average_rate * stream.time_base))  # in units of the time stamps
         for index in indices:
             container.seek(round(index * frame_duration), stream=stream)
-            frame = next(frame for frame in container.decode(stream) if frame.pts >= (index - 0.5) * frame_duration)
+            earliest = (index - 0.5) * frame_duration
+            frame = next(frame for frame in container.decode(stream) if (frame.pts or 0) >= earliest)
             yield index, frame.to_ndarray(format="rgb24")
 
 

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..data.files import content_hash
 
@@ -176,7 +177,7 @@ def read_members(path: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
         raise ValueError(f"{path}: has no {', '.join(sorted(missing)[:5])} ({len(missing)} files are missing)")
 
 
-def _seek_data_of_deb(stream, path: Path) -> None:
+def _seek_data_of_deb(stream: BinaryIO, path: Path) -> None:
     """Move to the start of data.tar inside a .deb, an `ar` archive whose last member it is."""
     if stream.read(len(AR_MAGIC)) != AR_MAGIC:
         raise ValueError(f"{path}: expected a Debian package, which begins with {AR_MAGIC!r}")

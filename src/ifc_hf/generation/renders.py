@@ -72,6 +72,7 @@ def walking_pandas(path: Path, pictures: str, names: list[str]) -> Pictures:
             studio.focus(actor)
             for view, phase in renders:
                 actor.pose("walk", phase * num_frames // NUM_PHASES)
+                actor.update(force=True)  # panda3d moves a model once per rendered frame at most
                 yield picture_name(name, view, phase), studio.picture(actor, view)
             actor.cleanup()
 
