@@ -213,20 +213,13 @@ def load_segmenter(args: argparse.Namespace, device: str) -> "IfcVideoSegmenter"
         ValueError: If the folder holds another kind of model.
         OSError: If there is no model.
     """
-    import torch
-    from transformers import AutoConfig
+    from ..loading import load_checkpoint
+    from ..video_segmenter_ifc import IfcVideoSegmenter
 
-    from .. import IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
-
-    if Path(args.model).is_dir() and not (Path(args.model) / "config.json").is_file():
-        raise FileNotFoundError(f"{args.model}: no model folder, it holds no config.json")
-    config = AutoConfig.from_pretrained(args.model)
-    if config.model_type != "ifc":
-        raise ValueError(f"{args.model} holds a model of type {config.model_type!r}, expected 'ifc'")
-    model = IfcForVideoInstanceSegmentation.from_pretrained(args.model, dtype=torch.float32).to(device)
+    model, processor = load_checkpoint(args.model, device)
     return IfcVideoSegmenter(
         model,
-        IfcImageProcessor.from_pretrained(args.model),
+        processor,
         num_frames=args.num_frames,
         clip_stride=args.clip_stride,
         score_threshold=args.threshold,
