@@ -176,5 +176,5 @@ def make_camera(
     kind: str, picture: Frame, rng: np.random.Generator, num_frames: int, size_hw: tuple[int, int]
 ) -> Camera:
     """The camera for a background of this kind ("photo" or "panorama")."""
-    cameras = {"photo": PhotoCamera, "panorama": PanoramaCamera}
+    cameras: dict[str, type[PhotoCamera] | type[PanoramaCamera]] = {"photo": PhotoCamera, "panorama": PanoramaCamera}
     return cameras[kind](picture, rng, num_frames, size_hw)

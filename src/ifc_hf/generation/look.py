@@ -154,7 +154,7 @@ class Film:
         height, width = (side + GRAIN_ROOM for side in size_hw)
         gray = rng.standard_normal((height, width, 1), np.float32)
         coarse = rng.standard_normal((height // 2, width // 2, 3), np.float32)  # colour noise is coarser
-        return self.noise * (gray + 0.6 * cv2.resize(coarse, (width, height)))
+        return np.float32(self.noise) * (gray + np.float32(0.6) * cv2.resize(coarse, (width, height)))
 
     def expose(
         self, canvas: NDArray[np.float32], t: float, grain: NDArray[np.float32], rng: np.random.Generator
