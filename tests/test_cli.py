@@ -159,7 +159,7 @@ def test_unknown_class(model_folder, video, tmp_path, capsys):
 
 def test_camera_needs_an_end(model_folder, tmp_path, capsys):
     assert predict("0", "-o", tmp_path, "--model", model_folder) == 1
-    assert "0: a camera has no end: say how many frames to take, such as --frames :300" in error_line(capsys)
+    assert "0: a camera has no end: say how many frames to take, as --frames :300" in error_line(capsys)
     assert predict("77", "-o", tmp_path, "--model", model_folder, "--frames", ":3", "--save", "tracks") == 1
     assert "camera 77: can't be opened" in error_line(capsys)
 

@@ -154,7 +154,7 @@ def open_camera(index: int) -> av.container.InputContainer:
     """
     if av is None:
         raise ImportError(f"camera {index}: reading cameras needs PyAV: pip install av")
-    options = {}
+    options: dict[str, str] = {}
     try:
         if sys.platform == "darwin":
             device_format, name = "avfoundation", str(index)
@@ -164,7 +164,7 @@ def open_camera(index: int) -> av.container.InputContainer:
             name = f"video={av.device.enumerate_input_devices(device_format)[index].name}"
         else:
             device_format, name = "v4l2", f"/dev/video{index}"
-        return av.open(name, "r", format=device_format, options=options)
+        return av.open(name, mode="r", format=device_format, options=options)
     except (av.error.FFmpegError, OSError, IndexError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
         raise VideoError(f"camera {index}: can't be opened ({reason})") from error

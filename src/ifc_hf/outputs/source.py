@@ -124,10 +124,12 @@ def find_sources(
             raise FileNotFoundError(f"{place}: no such file or folder")
         else:
             found += videos_of_folder(Path(place)) or [place]
-    for place in found:
-        if is_live(place) and (frame_range is None or frame_range[1] is None):
-            raise ValueError(f"{place}: a camera has no end: say how many frames to take, such as --frames :300")
-    return [VideoSource(place, frame_range, fps) for place in found]
+    sources = [VideoSource(place, frame_range, fps) for place in found]
+    _, end = frame_range or (0, None)
+    for source in sources:
+        if source.is_live and end is None:
+            raise ValueError(f"{source.place}: a camera has no end: say how many frames to take, as --frames :300")
+    return sources
 
 
 def videos_of_folder(folder: Path) -> list[str]:
