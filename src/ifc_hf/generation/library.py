@@ -176,13 +176,17 @@ class AssetLibrary:
             for view in range(asset.num_views)
             for phase in range(asset.num_phases)
         ]
-        wanted: dict[str, list[str]] = {}
+        families: dict[str, list[str]] = {}
         for picture_id in [*picture_ids, *(background.background_id for background in self.backgrounds)]:
-            if not self._file(picture_id).exists():
-                family, name = picture_id.split("/", 1)
-                wanted.setdefault(family, []).append(name)
-        for family, names in sorted(wanted.items()):
+            family, name = picture_id.split("/", 1)
+            families.setdefault(family, []).append(name)
+        for family, names in sorted(families.items()):
             package = self._packages[family]
+            missing = [name for name in names if not self._file(f"{family}/{name}").exists()]
+            if not missing:
+                continue
+            if package.reader not in RENDERED:  # a render depends, by a pixel or so, on those before it
+                names = missing
             pictures = READERS[package.reader](folder / package.file, package.pictures, names)
             for name, picture in tqdm(pictures, desc=f"decoding {family}", total=len(names), unit="picture"):
                 if f"{family}/{name}" in self._single_parts:
