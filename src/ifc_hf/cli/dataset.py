@@ -126,7 +126,10 @@ def run_assets(args: argparse.Namespace) -> int:
     """Fetches what is missing, then says what is there."""
     from ..generation.packages import fetch_packages
 
-    packages = fetch_packages(args.folder, args.profile)
+    try:
+        packages = fetch_packages(args.folder, args.profile)
+    except RuntimeError as error:  # of npm, pip or apt-get: what it printed is the message
+        raise OSError(str(error)) from error
     print(f"{args.folder}: {len(packages)} packages of profile {args.profile}")
     return 0
 

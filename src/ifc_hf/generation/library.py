@@ -143,7 +143,6 @@ class AssetLibrary:
         )
         check_packages(Path(folder), list(self._packages.values()))
         self._decode(Path(folder), assets)
-        self._read = lru_cache(maxsize=CACHED_PICTURES)(_read_picture)
 
     def cutout(self, asset: Asset, view: int = 0, phase: int = 0) -> np.ndarray:
         """Picture of an asset.
@@ -157,11 +156,11 @@ class AssetLibrary:
             (h, w, 4) uint8 RGBA, straight alpha, cropped to what is visible; longest side at most 384 pixels. Shared
             with later calls, so read-only.
         """
-        return self._read(self._file(_picture_id(asset, view, phase)))
+        return _read_picture(self._file(_picture_id(asset, view, phase)))
 
     def background(self, background: Background) -> np.ndarray:
         """Picture (H, W, 3) uint8 of a background, read-only."""
-        return self._read(self._file(background.background_id))
+        return _read_picture(self._file(background.background_id))
 
     def _file(self, picture_id: str) -> Path:
         """Where a picture's decoded form is; another version of a package gets another folder."""
@@ -222,6 +221,7 @@ def _kind(package: Package) -> str:
     return "panorama" if package.reader == "panorama" else "photo"
 
 
+@lru_cache(maxsize=CACHED_PICTURES)
 def _read_picture(path: Path) -> np.ndarray:
     """A decoded picture, read-only because it is shared."""
     with Image.open(path) as picture:
