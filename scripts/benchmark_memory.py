@@ -3,8 +3,9 @@
     python scripts/benchmark_memory.py                       # the shipped film clip, repeated to 2,000 frames
     python scripts/benchmark_memory.py --frames 300 --video film.mp4
 
-The memory of a process is read after every frame (`stream`) or every half second (`predict`). What counts is how much
-it grows after frame 100. `predict` keeps the RLEs of all masks: the size of tracks.json, which holds them, is given, too.
+The memory of a process is read after every frame (`stream`) or every half second (`predict`). What counts is how
+much it grows after frame 100. `predict` keeps the RLEs of all masks, so the size of tracks.json, which holds them, is
+given as well.
 """
 
 import argparse
