@@ -75,6 +75,7 @@ def test_weights_in_half_the_space(tmp_path):
     assert 1e-6 < max_difference(model, make_runner("onnx", half), [random_clip(1, 3, 64, 96)]) < 2e-2
 
 
+@pytest.mark.slow
 def test_torch_export_with_mask(tmp_path):
     report = export_model(tiny_checkpoint(), tmp_path / "out", "torch-export", has_mask=True)
     assert report.input_shapes["pixel_mask"] == ["B", "T", "H", "W"]
