@@ -12,7 +12,7 @@ from configparser import ConfigParser
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ifc_hf"
 
 README = """---

@@ -15,7 +15,7 @@ import docs_blocks
 from docs_blocks import Block, blocks_of, smaller, write_blocks
 from golden import reference_state_dict
 from ifc_hf import IfcImageProcessor
-from ifc_hf.data.synthetic import write_synthetic_coco, write_synthetic_ytvis
+from ifc_hf.data.synthetic import SHAPE_NAMES, write_synthetic_coco, write_synthetic_ytvis
 from ifc_hf.samples import sample_clip
 from ifc_hf.video_io import VideoWriter, read_frames
 from loopback_hub import loopback_hub
@@ -43,7 +43,7 @@ def make_datasets(path: Path) -> None:
 
 
 def make_checkpoint(path: Path) -> None:
-    tiny_model().save_pretrained(path)
+    tiny_model(id2label=dict(enumerate(SHAPE_NAMES))).save_pretrained(path)
     IfcImageProcessor(size={"shortest_edge": 32, "longest_edge": 64}).save_pretrained(path)
 
 

@@ -35,12 +35,14 @@ def run(args: argparse.Namespace) -> int:
 
     from ..data.labels import category_ids, has_annotations
     from ..evaluation import YtvisAccumulator
+    from ..outputs.processes import default_device
     from ..training.result_files import category_table, join_parts, predict_videos, write_scores, write_submission
     from ..training.track_pictures import WorstTracks, plot_precision_recall
     from ..training.video_evaluation import class_names
     from ..visualization import require_supervision
 
-    state = PartialState()
+    # Without being told, accelerate takes processes without an accelerator for runs of their own.
+    state = PartialState(cpu=default_device() == "cpu")
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(args, state.device)
