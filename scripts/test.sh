@@ -5,7 +5,7 @@
 #   CI=true scripts/test.sh               also the slow ones and the official test suite of Transformers
 set -euo pipefail
 cd "$(dirname "$0")/.."
-extras=app,browser,dev,draw,eval,notebook,train
+extras=app,browser,dev,draw,eval,export,generate,notebook,train
 source scripts/environment.sh
 
 ruff check .
