@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Found:
     folder: Path
     source: VideoSource
     prediction: Prediction
-    shown: list[dict[str, Any]]
+    shown: list[Mapping[str, Any]]
 
 
 class Demo:
@@ -78,6 +79,7 @@ class Demo:
     """
 
     def __init__(self, checkpoint: str, device: str | None = None, max_frames: int = MAX_FRAMES) -> None:
+        self.model: Any  # the names of its classes may be None before a configuration is made
         self.model, self.processor = load_checkpoint(checkpoint, device or default_device())
         self.max_frames = max_frames
 
@@ -126,11 +128,11 @@ class Demo:
         found.shown = [track for track in best_labels(found.prediction.tracks) if picture_of(found, track)]
         return found.folder / FILES["video"]
 
-    def isolate(self, found: Found, track: dict[str, Any]) -> Path:
+    def isolate(self, found: Found, track: Mapping[str, Any]) -> Path:
         """Writes the video with all but one track dark and grey; returns it."""
         path = found.folder / f"track_{track['track_id']:03}.mp4"
         if not path.exists():
-            alone = replace(found.prediction, tracks=[track])
+            alone = replace(found.prediction, tracks=[dict(track)])
             with open_video(found, path) as video:
                 for shot in replay(alone, found.source, drawer=None):
                     video.add(replace(shot, drawn=darken_around(shot)))
@@ -145,10 +147,10 @@ def open_video(found: Found, path: Path) -> DrawnVideo:
 def darken_around(shot: Shot) -> np.ndarray:
     """The frame (H, W, 3), dark and grey where no mask is."""
     grey = (DARKENED * shot.frame.mean(axis=2, keepdims=True)).astype(np.uint8)
-    return np.where(shot.masks.any(axis=0)[..., None], shot.frame, grey)
+    return np.where(np.logical_or.reduce(shot.masks, axis=0)[..., None], shot.frame, grey)
 
 
-def picture_of(found: Found, track: dict[str, Any]) -> Path | None:
+def picture_of(found: Found, track: Mapping[str, Any]) -> Path | None:
     """The cut-out of a track, if there is one."""
     return next((found.folder / FILES["cutouts"]).glob(f"track_{track['track_id']:03}_*.png"), None)
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .loading import load_checkpoint
 
@@ -342,8 +342,8 @@ def make_runner(export_format: str, file: Path) -> Runner:
             return torch.from_numpy(class_logits), torch.from_numpy(mask_logits)
 
         return run_onnx
-    module = torch.export.load(file).module() if export_format == "torch-export" else None
-    module = module or torch._inductor.aoti_load_package(str(file))
+    is_program = export_format == "torch-export"
+    module: Any = torch.export.load(file).module() if is_program else torch._inductor.aoti_load_package(str(file))
     return lambda inputs: module(**inputs)
 
 

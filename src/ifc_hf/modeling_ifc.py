@@ -42,7 +42,7 @@ frame.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -911,12 +911,13 @@ class IfcFrozenBatchNorm2d(nn.Module):
         )
 
 
-def make_backbone(config: IfcConfig) -> PreTrainedModel:
-    """Makes the backbone of `config.backbone_config`, with random weights."""
+def make_backbone(config: IfcConfig) -> Any:
+    """Makes the backbone of `config.backbone_config`, a model and a `BackboneMixin`, with random weights."""
+    backbone_config: Any = config.backbone_config  # a dict only while the configuration is made
     # CODEPATH: small checkpoints of ours have this trunk, those of the authors a ResNet. `AutoBackbone` goes by the
     # class of the configuration, and code from one folder of the Hub can yield two classes of a name.
-    if config.backbone_config.model_type == EfficientNetLiteBackbone.config_class.model_type:
-        return EfficientNetLiteBackbone._from_config(config.backbone_config)
+    if backbone_config.model_type == EfficientNetLiteBackbone.config_class.model_type:
+        return EfficientNetLiteBackbone._from_config(backbone_config)
     return load_backbone(config)
 
 

@@ -119,7 +119,7 @@ def crop_to_alpha(rgba: np.ndarray, name: str) -> np.ndarray:
         ValueError: If nothing is.
     """
     visible = rgba[..., 3] >= VISIBLE_ALPHA
-    rows, columns = visible.any(axis=1).nonzero()[0], visible.any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     if not len(rows):
         raise ValueError(f"{name}: every pixel is transparent")
     return np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])

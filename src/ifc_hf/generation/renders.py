@@ -90,7 +90,7 @@ def walking_skins(path: Path, pictures: str, names: list[str]) -> Pictures:
         for name, renders in _by_model(names).items():
             file, texture, colour = SKINS[name]
             model = mujoco.MjModel.from_xml_path(str(Path(folder) / file))
-            pose = partial(skin_node, model, texture and Path(folder) / texture, colour)
+            pose = partial(skin_node, model, Path(folder) / texture if texture else None, colour)
             nodes = [pose(skin_vertices(model, phase / NUM_PHASES)) for phase in range(NUM_PHASES)]
             studio.focus(nodes[0])
             for view, phase in renders:

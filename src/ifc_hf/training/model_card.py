@@ -96,7 +96,7 @@ def last_scores(state: TrainerState, best: bool) -> dict[str, dict[str, float]]:
 
 def scored_step(state: TrainerState, best: bool) -> int | None:
     """The step of the weights that were kept, if they were scored, else the last one that was."""
-    steps = {log["step"] for log in state.log_history if any(name.endswith("_AP") for name in log)}
+    steps = {int(log["step"]) for log in state.log_history if any(name.endswith("_AP") for name in log)}
     if best and state.best_global_step in steps:
         return state.best_global_step
     return max(steps, default=None)
