@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import statistics
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
 from ifc_hf.evaluation.ytvis_map import evaluate_ytvis
 from ifc_hf.mask_utils_ifc import encode_rle
+from ifc_hf.model_cards import eval_results_of, markdown_table, model_card
 from ifc_hf.modeling_ifc import IfcFrozenBatchNorm2d
 
 TRAINING_FRAMES = 2  # per clip; the network takes any number afterwards
@@ -233,35 +235,25 @@ def evaluate(model: IfcForVideoInstanceSegmentation, folder: Path, assets: Asset
     return evaluate_ytvis(truth, predictions)
 
 
-MODEL_CARD = """---
-license: apache-2.0
-library_name: transformers
-tags: [video-instance-segmentation, ifc]
----
-
-# IFC demo checkpoint
-
+INTRODUCTION = """\
 **A tiny demo model, trained for {minutes:.0f} CPU minutes on pasted cut-outs. It shows that the package works; it is
-not for real use.** On real videos expect missed objects, wrong classes and rough masks.
+not for real use.** On real videos expect missed objects, wrong classes and rough masks."""
 
-- Model: {parameters:.1f} M parameters: ResNet of {blocks} basic blocks, {queries} queries, width {width}.
-  Classes: {labels}. Frames are scaled to {size} pixels on the shorter side, so masks are coarse.
+SCORES = """\
+On {clips} generated clips of {frames} frames, of other seeds than the training's. They show the **same
+cut-outs**: this says how well the model learned those, not how well it does on anything else.
+
+{table}"""
+
+TRAINING = """\
+- Model: {parameters:.1f} M parameters: ResNet of {blocks} basic blocks, {queries} queries, width {width}. Frames are
+  scaled to {size} pixels on the shorter side, so masks are coarse.
 - Data: generated clips (`scripts/demo_clips.py`) of emoji, and of rabbits cut out of Big Buck Bunny with GrabCut, that
   move over pictures, with exact masks. The shot of the film that the package's sample clip shows was not used.
 - Training: `{command}`: {steps} steps of {batch_size} clips of {frames} frames, {training_size} pixels,
   seed {seed}. Hardware: {hardware}, torch {torch}.
-- Licence: Apache-2.0. Data credits: Fluent Emoji (c) Microsoft, MIT; Noto Emoji (c) Google, Apache-2.0; Big Buck Bunny
-  (c) 2008 Blender Foundation / www.bigbuckbunny.org, CC-BY 3.0; pictures of scikit-image, CC0.
-
-## Measured
-
-On {clips} generated clips of {evaluation_frames} frames, of other seeds than the training's. They show the **same
-cut-outs**: this says how well the model learned those, not how well it does on anything else.
-
-| evaluation seed | AP | AP50 | AP75 | AR10 |
-| --- | --- | --- | --- | --- |
-{rows}
-"""
+- Data credits: Fluent Emoji (c) Microsoft, MIT; Noto Emoji (c) Google, Apache-2.0; Big Buck Bunny (c) 2008 Blender
+  Foundation / www.bigbuckbunny.org, CC-BY 3.0; pictures of scikit-image, CC0."""
 
 
 def write_model_card(
@@ -269,18 +261,23 @@ def write_model_card(
 ) -> None:
     """Write README.md."""
     names = ("AP", "AP50", "AP75", "AR10")
-    rows = [
-        f"| {seed} | " + " | ".join(f"{result[name]:.3f}" for name in names) + " |" for seed, result in scores.items()
-    ]
+    rows = [[seed, *(f"{result[name]:.3f}" for name in names)] for seed, result in scores.items()]
+    means = {name: 100 * statistics.mean(result[name] for result in scores.values()) for name in names}
     config = model.config
-    (folder / "README.md").write_text(
-        MODEL_CARD.format(
-            minutes=minutes,
+    card = model_card(
+        "ifc-demo",
+        "path/to/this/folder",
+        INTRODUCTION.format(minutes=minutes),
+        LABELS,
+        config.num_frames,
+        SCORES.format(
+            clips=EVALUATION_CLIPS, frames=EVALUATION_FRAMES, table=markdown_table(["evaluation seed", *names], rows)
+        ),
+        TRAINING.format(
             parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
             blocks=sum(config.backbone_config.depths),
             width=config.hidden_size,
             queries=config.num_queries,
-            labels=", ".join(LABELS),
             size=SIZE_HW[0],
             command=f"python scripts/train_demo_checkpoint.py --steps {args.steps} --stop-at {args.stop_at}",
             steps=args.stop_at,
@@ -290,11 +287,11 @@ def write_model_card(
             seed=args.seed,
             hardware=f"{args.threads} thread of a shared {platform.machine()} CPU",
             torch=torch.__version__,
-            clips=EVALUATION_CLIPS,
-            evaluation_frames=EVALUATION_FRAMES,
-            rows="\n".join(rows),
-        )
+        ),
+        eval_results=eval_results_of("generated-clips", "Generated clips", "held-out seeds", means),
+        license="apache-2.0",
     )
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

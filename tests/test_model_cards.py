@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hub_metadata import metadata_errors
-from ifc_hf import IfcImageProcessor
+from ifc_hf import IfcImageProcessor, default_checkpoint
 from ifc_hf.conversion.model_card import PUBLISHED, converted_card, published_card
 from ifc_hf.model_cards import LIMITATIONS, eval_results_of, model_card
 from ifc_hf.samples import sample_clip
@@ -70,6 +70,13 @@ def test_cards_of_the_authors_checkpoints(result):
     figures = {entry.metric_type: entry.metric_value for entry in ModelCard(card).data.eval_results}
     assert tuple(figures.values()) == result.scores
     assert all(entry.source_url == "https://arxiv.org/abs/2106.03299" for entry in ModelCard(card).data.eval_results)
+
+
+def test_the_shipped_checkpoint_has_a_card():
+    card = (CARDS / "ifc-demo.md").read_text(encoding="utf-8")
+    assert card == (default_checkpoint() / "README.md").read_text(encoding="utf-8")
+    assert metadata_errors(card) == []
+    assert {entry.metric_type for entry in ModelCard(card).data.eval_results} >= {"AP", "AP50", "AP75"}
 
 
 def test_a_converted_checkpoint_claims_no_result():
