@@ -161,6 +161,29 @@ def test_crop_sides_lie_between_384_and_600_and_never_exceed_the_image():
     assert {(left, right) for left, _, right, _ in crops} == {(0, 300)}
 
 
+def test_crops_around_an_object_are_squares_that_hold_its_middle():
+    masks = np.zeros((2, 60, 90), dtype=bool)
+    masks[1, 20:30, 40:60] = True  # its longer side is 20, its middle (50, 25)
+    augmentation = Augmentation(shorter_sides=(32,), object_crop_range=(1.0, 2.0))
+    rng = np.random.default_rng(0)
+    sides = set()
+    for _ in range(200):
+        geometry = augmentation.draw_geometry((60, 90), rng, masks)
+        left, top, right, bottom = geometry.crop_xyxy
+        assert right - left == bottom - top and geometry.size_hw == (32, 32)
+        assert 0 <= left < 50 < right <= 90 and 0 <= top < 25 < bottom <= 60
+        sides.add(right - left)
+    assert sides == set(range(20, 41))
+
+
+def test_without_an_object_the_crop_is_the_usual_one():
+    augmentation = Augmentation(shorter_sides=(32,), crop_range=(10, 10), object_crop_range=(1.0, 2.0))
+    nothing = np.zeros((1, 60, 90), dtype=bool)
+    for masks in (nothing, nothing[:0], None):
+        left, top, right, bottom = augmentation.draw_geometry((60, 90), np.random.default_rng(0), masks).crop_xyxy
+        assert (right - left, bottom - top) == (10, 10)
+
+
 def test_defaults_are_those_of_the_authors():
     assert tuple(VIDEO_AUGMENTATION.shorter_sides) == (360, 480) and VIDEO_AUGMENTATION.crop_range is None
     assert tuple(IMAGE_AUGMENTATION.shorter_sides) == tuple(range(480, 801, 32))

@@ -20,6 +20,9 @@ BoolArray = NDArray[np.bool_]
 # Upper bound of the longer side in training and test alike.
 MAX_LONGER_SIDE = 1333
 
+# Where in a crop around an object its middle may lie, as shares of the crop's side.
+MIDDLE_IN_CROP = (0.35, 0.65)
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -32,6 +35,9 @@ class Augmentation:
         shorter_sides: The shorter side of the frame becomes one of these, in pixels.
         flip_probability: Probability of a horizontal flip.
         crop_range: Smallest and largest side of the random crop in pixels; None: no crop.
+        object_crop_range: Instead of that, a square around a random object, its side so many times the longer side of
+            the object's box: big objects in small pictures, which teach classes sooner. A frame without objects is
+            treated as if this were None.
         color_range: Range of the brightness, contrast and saturation factors; None: colours stay.
         rotation_degrees: The frame is turned by up to this angle, either way; what comes in at the corners is black.
     """
@@ -39,23 +45,29 @@ class Augmentation:
     shorter_sides: Sequence[int]
     flip_probability: float = 0.5
     crop_range: tuple[int, int] | None = None
+    object_crop_range: tuple[float, float] | None = None
     color_range: tuple[float, float] | None = None
     rotation_degrees: float = 0.0
 
-    def draw_geometry(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Geometry:
-        """Decide crop, scale and flip for frames of one size."""
-        height, width = crop_hw = size_hw
-        if self.crop_range is not None:
-            smallest, largest = self.crop_range
-            crop_hw = (
-                int(rng.integers(min(height, smallest), min(height, largest) + 1)),
-                int(rng.integers(min(width, smallest), min(width, largest) + 1)),
-            )
-        top = int(rng.integers(height - crop_hw[0] + 1))
-        left = int(rng.integers(width - crop_hw[1] + 1))
+    def draw_geometry(
+        self, size_hw: tuple[int, int], rng: np.random.Generator, masks: BoolArray | None = None
+    ) -> Geometry:
+        """Decide crop, scale and flip for frames of one size.
+
+        Args:
+            size_hw: H, W.
+            rng: Source of randomness.
+            masks: (N, H, W) objects of the first frame, for crops around one of them.
+        """
+        if self.object_crop_range is not None and masks is not None and masks.any():
+            crop_xyxy = draw_crop_around_object(masks, self.object_crop_range, rng)
+        else:
+            crop_xyxy = draw_crop(size_hw, self.crop_range, rng)
+        left, top, right, bottom = crop_xyxy
+        crop_hw = (bottom - top, right - left)
         shorter_side = int(rng.choice(self.shorter_sides))
         return Geometry(
-            crop_xyxy=(left, top, left + crop_hw[1], top + crop_hw[0]),
+            crop_xyxy=crop_xyxy,
             size_hw=resized_size_hw(crop_hw, SizeDict(shortest_edge=shorter_side, longest_edge=MAX_LONGER_SIDE)),
             flip=bool(rng.random() < self.flip_probability),
         )
@@ -71,6 +83,45 @@ class Augmentation:
 # YouTube-VIS clips and COCO pseudo clips as the authors trained on them.
 VIDEO_AUGMENTATION = Augmentation(shorter_sides=(360, 480))
 IMAGE_AUGMENTATION = Augmentation(shorter_sides=tuple(range(480, 801, 32)), crop_range=(384, 600))
+
+
+def draw_crop(
+    size_hw: tuple[int, int], side_range: tuple[int, int] | None, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A crop anywhere in the frame, xyxy in pixels; both sides in the range as far as the frame allows. None: all."""
+    height, width = crop_hw = size_hw
+    if side_range is not None:
+        smallest, largest = side_range
+        crop_hw = (
+            int(rng.integers(min(height, smallest), min(height, largest) + 1)),
+            int(rng.integers(min(width, smallest), min(width, largest) + 1)),
+        )
+    top = int(rng.integers(height - crop_hw[0] + 1))
+    left = int(rng.integers(width - crop_hw[1] + 1))
+    return left, top, left + crop_hw[1], top + crop_hw[0]
+
+
+def draw_crop_around_object(
+    masks: BoolArray, side_range: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A square inside the frame, xyxy in pixels, that holds the middle of a random object somewhere near its own.
+
+    Args:
+        masks: (N, H, W), at least one of them not empty.
+        side_range: Smallest and largest side as multiples of the longer side of the object's box.
+        rng: Source of randomness.
+    """
+    mask = rng.choice(masks[masks.any(axis=(1, 2))])
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    longer_side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    side = int(np.clip(round(longer_side * rng.uniform(*side_range)), 1, min(mask.shape)))
+    corner = []
+    for pixels, length in ((columns, mask.shape[1]), (rows, mask.shape[0])):
+        middle = (pixels[0] + pixels[-1] + 1) / 2
+        start = round(middle - side * rng.uniform(*MIDDLE_IN_CROP))
+        corner.append(int(np.clip(start, 0, length - side)))
+    left, top = corner
+    return left, top, left + side, top + side
 
 
 @dataclass(frozen=True)

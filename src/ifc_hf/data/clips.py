@@ -101,7 +101,7 @@ class VideoClipDataset(ClipDataset):
             frame = open_frame(row["frames"][index], f"{where}, frame {index}")
             segmentations = [track["segmentations"][index] for track in objects]
             frame_masks = decode_masks(segmentations, (frame.height, frame.width), f"{where}, frame {index}")
-            geometry = geometry or self.augmentation.draw_geometry((frame.height, frame.width), rng)
+            geometry = geometry or self.augmentation.draw_geometry((frame.height, frame.width), rng, frame_masks)
             changed = geometry.apply(frame, frame_masks)
             changed = self.augmentation.draw_appearance(rng).apply(*changed)
             frames.append(changed[0])
@@ -143,7 +143,7 @@ class ImageClipDataset(ClipDataset):
         image_masks = decode_masks([item["segmentation"] for item in objects], size_hw, where)
         frames, masks = [], []
         for _ in range(self.num_frames):
-            copy = self.augmentation.draw_geometry(size_hw, rng).apply(image, image_masks)
+            copy = self.augmentation.draw_geometry(size_hw, rng, image_masks).apply(image, image_masks)
             copy = self.augmentation.draw_appearance(rng).apply(*copy)
             frames.append(copy[0])
             masks.append(copy[1])
