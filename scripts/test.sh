@@ -3,6 +3,7 @@
 #
 #   scripts/test.sh [pytest arguments]    the fast tests
 #   CI=true scripts/test.sh               also the slow ones and the official test suite of Transformers
+#   scripts/test.sh -m long               every command of the README and docs/
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras=app,browser,dev,draw,eval,export,generate,notebook,train
@@ -19,6 +20,6 @@ export OMP_NUM_THREADS=1
 if [ "${CI:-}" = true ]; then
   # Two runs: each folder has a conftest of its own.
   pytest -n 2 -m "not gpu" tests/conformance
-  exec pytest -n 2 -m "not gpu" "$@"
+  exec pytest -n 2 -m "not gpu and not long" "$@"
 fi
 exec pytest -n 2 "$@"
