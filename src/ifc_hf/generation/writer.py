@@ -23,7 +23,7 @@ from .compositing import render_clip
 from .library import AssetLibrary
 from .scene import draw_scene
 
-GENERATOR_VERSION = 1  # to be raised by any change that changes a picture
+GENERATOR_VERSION = 2  # to be raised by any change that changes a picture
 FORMATS = ("ytvis", "coco")
 MIN_SIDE = 32
 TRACKS_FILE, SETTINGS_FILE = "tracks.json", "settings.json"
