@@ -66,6 +66,7 @@ def main() -> None:
     report = {
         "what": f"scores on the split {args.split} of generated videos; seconds include decoding, matching and RLE",
         "videos_per_seed": {seed: len(rows) for seed, rows in rows_of_seed.items()},
+        "frames_per_video": rows_of_seed[seeds[0].name][0]["length"],
         "results": results,
     }
     write_report(args.output, report, packages=("ifc_hf", "torch", "transformers"))

@@ -176,6 +176,18 @@ def test_crops_around_an_object_are_squares_that_hold_its_middle():
     assert sides == set(range(20, 41))
 
 
+def test_windows_around_objects_can_have_the_shape_of_the_frame():
+    masks = np.zeros((1, 60, 90), dtype=bool)
+    masks[0, 20:30, 40:60] = True  # 20 wide of 90 and 10 high of 60: the width decides
+    augmentation = Augmentation(shorter_sides=(32,), object_crop_range=(1.0, 9.0), object_crop_keeps_shape=True)
+    rng = np.random.default_rng(0)
+    windows = [augmentation.draw_geometry((60, 90), rng, masks).crop_xyxy for _ in range(300)]
+    sizes = {(right - left, bottom - top) for left, top, right, bottom in windows}
+    assert all(abs(width - 1.5 * height) <= 1 and width >= 20 for width, height in sizes)
+    assert min(sizes)[0] < 24 and max(sizes) == (90, 60)
+    assert all(0 <= left < 50 < right <= 90 and 0 <= top < 25 < bottom <= 60 for left, top, right, bottom in windows)
+
+
 def test_without_an_object_the_crop_is_the_usual_one():
     augmentation = Augmentation(shorter_sides=(32,), crop_range=(10, 10), object_crop_range=(1.0, 2.0))
     nothing = np.zeros((1, 60, 90), dtype=bool)

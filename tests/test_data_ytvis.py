@@ -143,6 +143,13 @@ def test_cache_follows_the_content_of_the_json(root, load, monkeypatch):
     assert calls
 
 
+def test_a_relative_folder_is_found_from_elsewhere_later(root, load, tmp_path, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    load(root.name, version="2019")
+    monkeypatch.chdir(tmp_path)
+    assert Path(load(root, version="2019")[0]["frames"][0]["path"]).is_file()
+
+
 def test_streaming_shards_cover_every_video_once(root, load):
     stream = load(root, version="2019", streaming=True, num_shards=3)
     assert isinstance(stream, datasets.IterableDataset) and stream.num_shards == 3

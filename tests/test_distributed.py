@@ -76,6 +76,13 @@ def test_two_processes_equal_one_with_the_joined_batch(data, tmp_path):
     assert "eval_AP" in history(tmp_path / "two")[-1]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_epoch_draws_new_clips(data, tmp_path, processes):
+    settings = {"max_steps": 6, "per_device_train_batch_size": 4 // processes}  # two steps of 4 videos an epoch
+    assert train(data, tmp_path, processes, **settings) == 0
+    assert json.loads((tmp_path / "epochs.json").read_text()) == [0, 1, 2]
+
+
 def test_sharded_training_equals_that_of_one_process(data, tmp_path):
     options = ["--evaluate", "--config", '{"dropout": 0.0}']
     # With this epsilon, AdamW doesn't blow a gradient that is but rounding up to a whole step.

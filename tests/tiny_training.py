@@ -1,7 +1,7 @@
 """A tiny model and a trainer for generated data, for tests; run as a program it trains in a process of its own.
 
 As a program it writes to the output folder: `gradients.pt` (of the first step, before clipping), `weights.pt` and
-`history.json`. It can kill itself after a step, as a full machine or a power cut would.
+`history.json`, and `epochs.json`: those that the clips were told of. It can kill itself after a step, as a full machine or a power cut would.
 """
 
 import argparse
@@ -105,6 +105,8 @@ def main() -> None:
     trainer = tiny_trainer(args.data, args.output, tiny_model(**args.config), **args.settings)
     keeper = KeepGradients()
     trainer.add_callback(keeper)
+    clips, epochs = trainer.train_dataset, set()
+    clips.draw = lambda index, rng, draw=clips.draw: epochs.add(int(clips._epoch)) or draw(index, rng)
     if args.kill_after is not None:
         trainer.add_callback(KillAfter(args.kill_after))
     trainer.train(resume_from_checkpoint=args.resume)
@@ -115,6 +117,7 @@ def main() -> None:
         args.output.mkdir(parents=True, exist_ok=True)
         torch.save(keeper.gradients, args.output / "gradients.pt")
         torch.save(weights, args.output / "weights.pt")
+        (args.output / "epochs.json").write_text(json.dumps(sorted(epochs)), encoding="utf-8")
         (args.output / "history.json").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
 
 

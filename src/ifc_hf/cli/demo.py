@@ -1,13 +1,13 @@
-"""`ifc-hf demo`: the shipped checkpoint on the shipped clip, without a download.
+"""`ifc-hf demo`: the shipped checkpoint on the shipped clips, without a download.
 
-The checkpoint is a tiny model that was trained for some minutes on pasted cut-outs: what it shows is that everything
+The checkpoint is a small model that was trained on generated clips of cut-outs: what it shows is that everything
 works, not how well IFC works.
 """
 
 import argparse
 from pathlib import Path
 
-from ..samples import sample_clip
+from ..samples import CLIPS, sample_clip
 from . import predict
 
 
@@ -17,12 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=default, help="folder for the results (default: %(default)s)"
     )
+    parser.add_argument(
+        "--clip", choices=CLIPS, action="append", help="sample clip, may be given again (default: all of them)"
+    )
     predict.add_model_arguments(parser)
     predict.add_output_arguments(parser, ("tracks", "video", "sheet"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment the sample clip.
+    """Segment the sample clips.
 
     Args:
         args: As declared by `add_arguments`.
@@ -31,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
         The exit code of `ifc-hf predict`.
     """
     if args.model == predict.default_model():
-        print("The model is a tiny one, trained for some minutes on pasted cut-outs; see its README.md.")
-    return predict.run(
-        argparse.Namespace(**vars(args), videos=[str(sample_clip())], frames=None, fps=None, overwrite=True)
-    )
+        print("The model is a small one, trained on generated clips of cut-outs; see its README.md.")
+    videos = [str(sample_clip(name)) for name in args.clip or CLIPS]
+    return predict.run(argparse.Namespace(**vars(args), videos=videos, frames=None, fps=None, overwrite=True))

@@ -38,6 +38,7 @@ class Augmentation:
         object_crop_range: Instead of that, a square around a random object, its side so many times the longer side of
             the object's box: big objects in small pictures, which teach classes sooner. A frame without objects is
             treated as if this were None.
+        object_crop_keeps_shape: The window around the object has the shape of the frame in place of a square.
         color_range: Range of the brightness, contrast and saturation factors; None: colours stay.
         rotation_degrees: The frame is turned by up to this angle, either way; what comes in at the corners is black.
     """
@@ -46,6 +47,7 @@ class Augmentation:
     flip_probability: float = 0.5
     crop_range: tuple[int, int] | None = None
     object_crop_range: tuple[float, float] | None = None
+    object_crop_keeps_shape: bool = False
     color_range: tuple[float, float] | None = None
     rotation_degrees: float = 0.0
 
@@ -60,7 +62,8 @@ class Augmentation:
             masks: (N, H, W) objects of the first frame, for crops around one of them.
         """
         if self.object_crop_range is not None and masks is not None and masks.any():
-            crop_xyxy = draw_crop_around_object(masks, self.object_crop_range, rng)
+            shape_hw = size_hw if self.object_crop_keeps_shape else (1, 1)
+            crop_xyxy = draw_crop_around_object(masks, self.object_crop_range, rng, shape_hw)
         else:
             crop_xyxy = draw_crop(size_hw, self.crop_range, rng)
         left, top, right, bottom = crop_xyxy
@@ -102,26 +105,27 @@ def draw_crop(
 
 
 def draw_crop_around_object(
-    masks: BoolArray, side_range: tuple[float, float], rng: np.random.Generator
+    masks: BoolArray, side_range: tuple[float, float], rng: np.random.Generator, shape_hw: tuple[int, int] = (1, 1)
 ) -> tuple[int, int, int, int]:
-    """A square inside the frame, xyxy in pixels, that holds the middle of a random object somewhere near its own.
+    """A window inside the frame, xyxy in pixels, that holds the middle of a random object somewhere near its own.
 
     Args:
         masks: (N, H, W), at least one of them not empty.
-        side_range: Smallest and largest side as multiples of the longer side of the object's box.
+        side_range: Smallest and largest side, as multiples of that of the smallest window that holds the object.
         rng: Source of randomness.
+        shape_hw: Any height and width in the proportion that the window's should have.
     """
     mask = rng.choice(masks[masks.any(axis=(1, 2))])
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    longer_side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    side = int(np.clip(round(longer_side * rng.uniform(*side_range)), 1, min(mask.shape)))
-    corner = []
-    for pixels, length in ((columns, mask.shape[1]), (rows, mask.shape[0])):
-        middle = (pixels[0] + pixels[-1] + 1) / 2
-        start = round(middle - side * rng.uniform(*MIDDLE_IN_CROP))
-        corner.append(int(np.clip(start, 0, length - side)))
-    left, top = corner
-    return left, top, left + side, top + side
+    places = [np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))]
+    object_hw = [place[-1] - place[0] + 1 for place in places]
+    unit = max(side / share for side, share in zip(object_hw, shape_hw, strict=True)) * rng.uniform(*side_range)
+    unit = min(unit, *(side / share for side, share in zip(mask.shape, shape_hw, strict=True)))
+    crop_hw = [max(1, round(unit * share)) for share in shape_hw]
+    top, left = (
+        int(np.clip(round((place[0] + place[-1] + 1) / 2 - side * rng.uniform(*MIDDLE_IN_CROP)), 0, length - side))
+        for place, side, length in zip(places, crop_hw, mask.shape, strict=True)
+    )
+    return left, top, left + crop_hw[1], top + crop_hw[0]
 
 
 @dataclass(frozen=True)

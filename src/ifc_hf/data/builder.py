@@ -20,7 +20,7 @@ from .problems import DataSetError, Problem
 
 logger = logging.getLogger(__name__)
 # Part of the cache key: to be raised when rows of the same file come out differently.
-ROW_FORMAT = 1
+ROW_FORMAT = 2
 
 SEGMENTATION = {"size": datasets.List(datasets.Value("int32")), "counts": datasets.Value("string")}
 BOX = datasets.List(datasets.Value("float64"))
@@ -76,8 +76,9 @@ class AnnotationBuilder(datasets.GeneratorBasedBuilder):
         return [datasets.SplitGenerator(name=datasets.Split.TRAIN, gen_kwargs={"videos": videos})]
 
     def _generate_examples(self, videos: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        image_folder = self.location.image_folder.resolve()  # the rows outlive the current directory
         for index, video in enumerate(videos):
-            yield index, self.make_row(video, self.location.image_folder)
+            yield index, self.make_row(video, image_folder)
 
     def _check(self, parsed: ParsedSplit, videos: list[dict[str, Any]]) -> list[Problem]:
         """Everything that keeps the split from being used; of the frames' sizes, only the first of every video."""

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, SaveStrategy, TrainOutput, speed_metrics
 
+from ..data.clips import ClipDataset
 from ..data.collator import ClipCollator
 from ..video_segmenter_ifc import IfcVideoSegmenter
 from .arguments import IfcTrainingArguments
@@ -22,6 +23,22 @@ from .checkpoints import check_disk_space, checkpoint_bytes, last_whole_checkpoi
 from .model_card import training_card
 from .result_files import write_text
 from .video_evaluation import SCORE_NAMES, score_videos
+
+
+class NewClipsEveryEpoch(TrainerCallback):
+    """Tells a `ClipDataset` which epoch begins: of several processes' loaders, accelerate's doesn't."""
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """The epoch is a whole number here, or a fraction after resuming within one."""
+        if isinstance(train_dataloader.dataset, ClipDataset):
+            train_dataloader.dataset.set_epoch(int(state.epoch or 0))
 
 
 class IfcTrainer(Trainer):
@@ -56,6 +73,7 @@ class IfcTrainer(Trainer):
         self._batch_loss = BatchLoss(config.num_queries, config.no_object_coefficient)
         self._term_sums: dict[str, Tensor] = {}
         self._num_summed = 0
+        self.add_callback(NewClipsEveryEpoch())
 
     def train(
         self,
