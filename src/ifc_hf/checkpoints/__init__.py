@@ -6,7 +6,7 @@ from pathlib import Path
 def default_checkpoint() -> Path:
     """Folder of the shipped checkpoint, for `from_pretrained`.
 
-    It is a tiny model that was trained for some minutes on pasted cut-outs, enough to try everything without a
-    download and for nothing else: its README.md says what it can do.
+    It is a small model that was trained on generated clips of cut-outs, to try everything without a download, and no
+    model of the real world: its README.md says what it can do.
     """
     return Path(__file__).parent / "demo"
