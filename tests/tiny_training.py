@@ -1,8 +1,8 @@
 """A tiny model and a trainer for generated data, for tests; run as a program it trains in a process of its own.
 
 As a program it writes to the output folder: `gradients.pt` (of the first step, before clipping), `weights.pt`,
-`history.json`, and `epochs.json`: those that the clips were told of. It can kill itself after a step, as a full machine
-or a power cut would.
+`history.json`, and `epochs.json`: those that the clips were told of. It can kill itself after a step, as a full
+machine or a power cut would.
 """
 
 import argparse
