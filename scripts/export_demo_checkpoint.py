@@ -17,7 +17,7 @@ from ifc_hf.model_cards import LIMITATIONS, eval_results_of, markdown_table, mod
 
 SCORES = ("AP", "AP50", "AP75", "AR10")
 RECIPES = ("crops", "stills", "clips")
-SIZE = 216
+SIZE = 160
 
 INTRODUCTION = """\
 The model that ships with `ifc_hf`: small enough for a CPU, trained on generated clips of cut-outs alone (emoji, clip
@@ -73,13 +73,17 @@ def main() -> None:
 
 
 def write_weights(source: Path, size: int, folder: Path) -> None:
-    """Model and processor; the weights lie on the disk in half precision and load as float32."""
+    """Model and processor, without code; the weights lie on the disk in half precision and load as float32."""
     IfcForVideoInstanceSegmentation.from_pretrained(source).half().save_pretrained(folder)
-    config_file = folder / "config.json"
-    config_file.write_text(json.dumps(read_json(config_file) | {"dtype": "float32"}, indent=2) + "\n")
-    (folder / "model.safetensors").chmod(0o644)
     processor = IfcImageProcessor.from_pretrained(source, size={"shortest_edge": size, "longest_edge": 4 * size})
     processor.save_pretrained(folder)
+    for code in folder.glob("*.py"):
+        code.unlink()
+    for name, changes in (("config.json", {"dtype": "float32"}), ("preprocessor_config.json", {})):
+        content = read_json(folder / name) | changes
+        content.pop("auto_map", None)
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def write_card(folder: Path, reports: dict[str, dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What ships works as it is: the demo checkpoint finds the rabbit of the sample clip."""
+"""What ships works as it is: the demo checkpoint finds the rabbit of the film clip."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor, default_checkpoint
 from ifc_hf.cli.main import main
 from ifc_hf.mask_utils_ifc import decode_rle
-from ifc_hf.samples import sample_clip
+from ifc_hf.samples import CLIPS, sample_annotations, sample_clip
 from ifc_hf.video_io import read_frames, video_info
 
 # The rabbit's body covers this pixel (x, y) from frame 15 on (read off the frames by eye).
@@ -19,7 +19,24 @@ def test_sample_clip():
     info = video_info(sample_clip())
     assert (info.size_hw, info.num_frames, info.fps) == ((360, 640), 40, 25)
     assert len(list(read_frames(sample_clip()))) == 40
-    assert sample_clip().stat().st_size < 500_000
+    assert sum(sample_clip(name).stat().st_size for name in CLIPS) < 1_000_000
+    with pytest.raises(ValueError, match="expected a sample clip"):
+        sample_clip("rabbit")
+
+
+def test_masks_of_the_generated_clip():
+    content = json.loads(sample_annotations().read_text(encoding="utf-8"))
+    (video,) = content["videos"]
+    frames = list(read_frames(sample_clip("generated")))
+    assert len(frames) == video["length"] == 24
+    assert frames[0].shape == (video["height"], video["width"], 3) == (360, 640, 3)
+    for item in content["annotations"]:
+        assert len(item["segmentations"]) == 24
+        assert all(rle is None or decode_rle(rle).shape == (360, 640) for rle in item["segmentations"])
+    # The owls are brown before a gray sky, so the masks are those of these very frames.
+    masks = np.any([decode_rle(item["segmentations"][12]) for item in content["annotations"]], axis=0)
+    redness = frames[12][..., 0].astype(int) - frames[12][..., 2]
+    assert redness[masks].mean() > 30 and redness[~masks].mean() < 10
 
 
 def test_checkpoint_is_complete_and_small():
@@ -43,6 +60,7 @@ def test_demo_finds_the_rabbit(tmp_path, capsys):
     assert np.mean(on_body) > 0.8
     assert video_info(tmp_path / "bunny" / "drawn.mp4").num_frames == 40
     lines = capsys.readouterr().out.splitlines()
-    assert "tiny one, trained for some minutes on pasted cut-outs" in lines[0]
-    files = [tmp_path / "bunny" / name for name in ("tracks.json", "drawn.mp4", "sheet.jpg")]
-    assert lines[-3:] == [str(file) for file in files] and all(file.is_file() for file in files)
+    assert "trained on generated clips of cut-outs" in lines[0]
+    files = [tmp_path / clip / name for clip in CLIPS for name in ("tracks.json", "drawn.mp4", "sheet.jpg")]
+    assert [line for line in lines if line.startswith(str(tmp_path))] == [str(file) for file in files]
+    assert all(file.is_file() for file in files)

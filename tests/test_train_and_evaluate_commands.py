@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,6 +125,19 @@ def test_train_makes_a_model_for_the_classes_of_the_data(data, tmp_path, capsys)
     state = json.loads((output / "checkpoint-2" / "trainer_state.json").read_text())
     assert state["max_steps"] == 2
     assert train(tiny_recipe(tmp_path), data, output, "--resume", "--set", "max_steps=3") == 0
+
+
+def test_a_recipe_says_what_to_change_in_a_checkpoint(model_folder, data, tmp_path):
+    old = IfcConfig.from_pretrained(model_folder)
+    changes = {"num_memory_tokens": 0, "no_object_coefficient": 0.5}
+    recipe = json.loads(Path(tiny_recipe(tmp_path)).read_text())
+    recipe["model"] = {"config": {"hidden_size": 64}, "checkpoint_config": changes}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    output = tmp_path / "trained"
+    assert train(str(tmp_path / "recipe.json"), data, output, "--checkpoint", str(model_folder)) == 0
+    new = IfcConfig.from_pretrained(output)
+    assert {name: getattr(new, name) for name in changes} == changes
+    assert new.hidden_size == old.hidden_size, "`config` is for new models"
 
 
 def test_missing_frames_are_counted_before_the_training(data, tmp_path, capsys):

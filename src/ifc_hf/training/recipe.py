@@ -15,7 +15,8 @@ class Recipe:
         description: What it is for, and why it differs from the authors' schedule if it does.
         data: `kind` ("video", "image" or "joint"), `version` of YouTube-VIS, `num_frames` T, and fields of
             `Augmentation` as `video_augmentation` and `image_augmentation`.
-        model: `backbone_weights`, and fields of `IfcConfig` as `config`.
+        model: For a new model `backbone_weights`, and fields of `IfcConfig` as `config`; `checkpoint_config` are those
+            that replace the fields of a checkpoint that the training goes on from.
         training: Fields of `IfcTrainingArguments`.
         processor: Fields of `IfcImageProcessor`.
     """

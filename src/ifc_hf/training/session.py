@@ -58,7 +58,7 @@ def make_trainer(
     if backbone_weights is None and checkpoint is None:
         backbone_weights = recipe.model.get("backbone_weights")
     set_seed(args.seed)  # before the new weights are drawn
-    config = {} if checkpoint else recipe.model.get("config", {})
+    config = recipe.model.get("checkpoint_config" if checkpoint else "config", {})
     model = build_model(checkpoint, id2label(train_rows[0][1]), backbone_weights, **config)
     return IfcTrainer(
         model=model,
