@@ -31,9 +31,10 @@ done
   OMP_NUM_THREADS=2 python scripts/pretrain_demo_trunk.py --coco "$work/stills" --output "$work/runs/trunk"
 train crops --backbone-weights "$work/runs/trunk"
 train stills --checkpoint "$work/runs/crops"
-train clips --checkpoint "$work/runs/stills"
-train clips_without_memory --checkpoint "$work/runs/stills"
-train single_frames --checkpoint "$work/runs/stills"
+train stills_240 --checkpoint "$work/runs/stills"
+train clips --checkpoint "$work/runs/stills_240"
+train clips_without_memory --checkpoint "$work/runs/stills_240"
+train single_frames --checkpoint "$work/runs/stills_240"
 
 python scripts/export_demo_checkpoint.py "$work/runs/clips" --output src/ifc_hf/checkpoints/demo
 for split in val-style val-photo; do

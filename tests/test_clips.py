@@ -230,6 +230,20 @@ def test_appearance_changes_colours_and_turns_frame_with_mask():
     assert 0.9 <= drawn.saturation <= 1.1 and 0 < abs(drawn.angle) <= 15
 
 
+def test_colors_are_mixed_and_gray_stays_gray():
+    picture = Image.new("RGB", (2, 1), (90, 90, 90))
+    picture.putpixel((1, 0), (200, 100, 50))
+    rng = np.random.default_rng(0)
+    drawn = [Augmentation((10,), color_mixing=0.3).draw_appearance(rng) for _ in range(20)]
+    weights = np.array([appearance.mixing for appearance in drawn])
+    assert np.allclose(weights.sum(axis=2), 1) and abs(weights[:, ~np.eye(3, dtype=bool)]).max() <= 0.3
+    mixed = [appearance.apply(picture, np.ones((1, 1, 2), bool))[0] for appearance in drawn]
+    assert all(max(abs(channel - 90) for channel in frame.getpixel((0, 0))) <= 1 for frame in mixed)
+    expected = weights[0] @ (200, 100, 50)
+    assert np.allclose(mixed[0].getpixel((1, 0)), expected, atol=1)
+    assert Augmentation((10,)).draw_appearance(rng).mixing is None
+
+
 def test_mixture_draws_parts_by_weight():
     videos = VideoClipDataset([video_row()], num_frames=2, augmentation=SMALL)
     images = ImageClipDataset([image_row()], num_frames=2, augmentation=Augmentation((20,)))

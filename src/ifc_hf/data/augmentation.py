@@ -40,6 +40,8 @@ class Augmentation:
             treated as if this were None.
         object_crop_keeps_shape: The window around the object has the shape of the frame in place of a square.
         color_range: Range of the brightness, contrast and saturation factors; None: colours stay.
+        color_mixing: Up to this share of every channel is mixed into every other one, or taken from it: the same objects
+            in other colours. 0: none.
         rotation_degrees: The frame is turned by up to this angle, either way; what comes in at the corners is black.
     """
 
@@ -49,6 +51,7 @@ class Augmentation:
     object_crop_range: tuple[float, float] | None = None
     object_crop_keeps_shape: bool = False
     color_range: tuple[float, float] | None = None
+    color_mixing: float = 0.0
     rotation_degrees: float = 0.0
 
     def draw_geometry(
@@ -80,12 +83,21 @@ class Augmentation:
         low, high = self.color_range or (1.0, 1.0)
         brightness, contrast, saturation = rng.uniform(low, high, 3).tolist()
         angle = float(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
-        return Appearance(brightness, contrast, saturation, angle)
+        mixing = draw_color_mixing(self.color_mixing, rng) if self.color_mixing else None
+        return Appearance(brightness, contrast, saturation, angle, mixing)
 
 
 # YouTube-VIS clips and COCO pseudo clips as the authors trained on them.
 VIDEO_AUGMENTATION = Augmentation(shorter_sides=(360, 480))
 IMAGE_AUGMENTATION = Augmentation(shorter_sides=tuple(range(480, 801, 32)), crop_range=(384, 600))
+
+
+def draw_color_mixing(limit: float, rng: np.random.Generator) -> tuple[tuple[float, ...], ...]:
+    """How much of the old red, green and blue (columns) makes the new ones (rows); gray stays gray."""
+    weights = rng.uniform(-limit, limit, (3, 3))
+    np.fill_diagonal(weights, 0.0)
+    np.fill_diagonal(weights, 1.0 - weights.sum(axis=1))
+    return tuple(map(tuple, weights.tolist()))
 
 
 def draw_crop(
@@ -157,12 +169,13 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Appearance:
-    """Colour factors (1 = unchanged) and an angle in degrees, counter-clockwise, that have been decided."""
+    """Colour factors (1 = unchanged), an angle in degrees, counter-clockwise, and (3, 3) shares of the old channels."""
 
     brightness: float
     contrast: float
     saturation: float
     angle: float
+    mixing: tuple[tuple[float, ...], ...] | None = None
 
     def apply(self, frame: Image.Image, masks: BoolArray) -> tuple[Image.Image, BoolArray]:
         """Change a frame and turn its masks (N, H, W) with it."""
@@ -174,6 +187,8 @@ class Appearance:
         for enhancer, factor in enhancers:
             if factor != 1.0:
                 frame = enhancer(frame).enhance(factor)
+        if self.mixing is not None:
+            frame = frame.convert("RGB", [number for row in self.mixing for number in (*row, 0.0)])
         if self.angle:
             frame = frame.rotate(self.angle, Image.Resampling.BILINEAR)
             turned = [Image.fromarray(mask.astype(np.uint8)).rotate(self.angle) for mask in masks]
