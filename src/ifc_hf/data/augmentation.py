@@ -40,8 +40,8 @@ class Augmentation:
             treated as if this were None.
         object_crop_keeps_shape: The window around the object has the shape of the frame in place of a square.
         color_range: Range of the brightness, contrast and saturation factors; None: colours stay.
-        color_mixing: Up to this share of every channel is mixed into every other one, or taken from it: the same objects
-            in other colours. 0: none.
+        color_mixing: Up to this share of every channel is mixed into every other one, or taken from it: the same
+            objects in other colours. 0: none.
         rotation_degrees: The frame is turned by up to this angle, either way; what comes in at the corners is black.
     """
 
@@ -169,7 +169,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Appearance:
-    """Colour factors (1 = unchanged), an angle in degrees, counter-clockwise, and (3, 3) shares of the old channels."""
+    """Colour factors (1 = unchanged), angle in degrees, counter-clockwise, and (3, 3) shares of the old channels."""
 
     brightness: float
     contrast: float
