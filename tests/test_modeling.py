@@ -143,6 +143,15 @@ def test_memory_tokens_are_the_only_way_between_frames():
         assert torch.allclose(first, first_changed, atol=1e-6) is not is_told
 
 
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_without_memory_tokens_every_weight_is_trained(pre_norm):
+    """DistributedDataParallel stops at a parameter that never gets a gradient."""
+    model = tiny_model(num_memory_tokens=0, pre_norm=pre_norm)
+    pixel_values = torch.randn(2, 2, 3, 64, 64)
+    model(pixel_values, labels=labels_for(pixel_values)).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
 def test_memory_token_sees_only_its_counterparts():
     """Attention over time alone: a change of token 0 in one frame reaches token 0 of the others, not token 1."""
     layer = tiny_model(num_memory_tokens=2).eval().model.encoder.layers[0]

@@ -668,7 +668,8 @@ class IfcEncoderLayer(GradientCheckpointingLayer):
         super().__init__()
         self.num_memory_tokens = config.num_memory_tokens
         self.gather = IfcTransformerBlock(config, IfcSelfAttention)
-        self.communicate = IfcTransformerBlock(config, IfcMemoryAttention)
+        # None has no weights: those that never get a gradient would stop a training in several processes.
+        self.communicate = IfcTransformerBlock(config, IfcMemoryAttention) if config.num_memory_tokens else None
 
     def forward(
         self,
@@ -681,7 +682,7 @@ class IfcEncoderLayer(GradientCheckpointingLayer):
         """(B, T, P + M, C) -> (B, T, P + M, C)."""
         batch_size, num_frames = hidden_states.shape[:2]
         tokens = self.gather(hidden_states.flatten(0, 1), frame_mask, position, **kwargs)
-        if not self.num_memory_tokens:
+        if self.communicate is None:
             return tokens.unflatten(0, (batch_size, num_frames))
 
         pixels, memory = split_memory(tokens.unflatten(0, (batch_size, num_frames)), self.num_memory_tokens)
