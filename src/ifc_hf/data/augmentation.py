@@ -188,7 +188,7 @@ class Appearance:
             if factor != 1.0:
                 frame = enhancer(frame).enhance(factor)
         if self.mixing is not None:
-            frame = frame.convert("RGB", [number for row in self.mixing for number in (*row, 0.0)])
+            frame = frame.convert("RGB", tuple(number for row in self.mixing for number in (*row, 0.0)))
         if self.angle:
             frame = frame.rotate(self.angle, Image.Resampling.BILINEAR)
             turned = [Image.fromarray(mask.astype(np.uint8)).rotate(self.angle) for mask in masks]
