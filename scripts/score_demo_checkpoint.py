@@ -1,7 +1,7 @@
 """Scores the shipped checkpoint and its baselines on generated videos: AP and frames per second by window, as JSON.
 
     python scripts/score_demo_checkpoint.py --data DATA --model IFC=src/ifc_hf/checkpoints/demo \
-        --model "no memory tokens=runs/no_memory" --per-frame-model "per frame=runs/per_frame" --output scores.json
+        --baseline "No memory tokens=runs/no_memory" --per-frame-model "Per frame=runs/per_frame" --output scores.json
 
 DATA holds one folder per evaluation seed, as `ifc-hf dataset generate DATA/SEED --seed SEED` writes it.
 """
@@ -37,10 +37,11 @@ def main() -> None:
         raise SystemExit(f"error: no folder in {args.data} holds the split {args.split}")
     rows_of_seed = {folder.name: load_ytvis(folder, split=args.split) for folder in seeds}
     segmenters: dict[str, Any] = {}
-    for name, folder in args.model:
-        for window in args.windows:
-            num_frames, clip_stride = map(int, window.split("x"))
-            segmenters[f"{name}, T={num_frames} S={clip_stride}"] = load_segmenter(folder, num_frames, clip_stride)
+    runs = [(*model, window) for model in args.model for window in args.windows]
+    runs += [(*model, args.windows[0]) for model in args.baseline]
+    for name, folder, window in runs:
+        num_frames, clip_stride = map(int, window.split("x"))
+        segmenters[f"{name}, T={num_frames} S={clip_stride}"] = load_segmenter(folder, num_frames, clip_stride)
     for name, folder in args.per_frame_model:
         segmenters[f"{name}, T=1"] = PerFrameSegmenter(load_segmenter(folder, num_frames=1, clip_stride=1))
 
@@ -77,9 +78,13 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with one data set per seed")
     parser.add_argument("--split", default="val-style")
-    parser.add_argument("--model", type=name_and_folder, action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--per-frame-model", type=name_and_folder, action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--windows", nargs="+", default=["5x1", "5x3", "10x5", "36x36"], help="T x S")
+    for option, how in (
+        ("--model", "scored with every window"),
+        ("--baseline", "scored with the first window alone"),
+        ("--per-frame-model", "applied to each frame alone"),
+    ):
+        parser.add_argument(option, type=name_and_folder, action="append", default=[], metavar="NAME=FOLDER", help=how)
+    parser.add_argument("--windows", nargs="+", default=["5x3", "5x1", "10x5", "36x36"], help="T x S")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True)
     return parser.parse_args()

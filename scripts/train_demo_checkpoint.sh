@@ -31,16 +31,16 @@ done
   OMP_NUM_THREADS=2 python scripts/pretrain_demo_trunk.py --coco "$work/stills" --output "$work/runs/trunk"
 train crops --backbone-weights "$work/runs/trunk"
 train stills --checkpoint "$work/runs/crops"
-train stills_240 --checkpoint "$work/runs/stills"
-train clips --checkpoint "$work/runs/stills_240"
-train clips_without_memory --checkpoint "$work/runs/stills_240"
-train single_frames --checkpoint "$work/runs/stills_240"
+train stills_288 --checkpoint "$work/runs/stills"
+train clips --checkpoint "$work/runs/stills_288"
+train clips_without_memory --checkpoint "$work/runs/stills_288"
+train single_frames --checkpoint "$work/runs/stills_288"
 
 python scripts/export_demo_checkpoint.py "$work/runs/clips" --output src/ifc_hf/checkpoints/demo
 for split in val-style val-photo; do
   python scripts/score_demo_checkpoint.py --data "$work/$split" --split $split --output "results/demo_$split.json" \
-    --model "IFC=src/ifc_hf/checkpoints/demo" --model "no memory tokens=$work/runs/clips_without_memory" \
-    --per-frame-model "per frame=$work/runs/single_frames"
+    --model "IFC=src/ifc_hf/checkpoints/demo" --baseline "No memory tokens=$work/runs/clips_without_memory" \
+    --per-frame-model "Single frames=$work/runs/single_frames"
 done
 python scripts/export_demo_checkpoint.py --output src/ifc_hf/checkpoints/demo \
   --scores results/demo_val-style.json results/demo_val-photo.json

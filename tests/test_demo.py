@@ -46,7 +46,7 @@ def test_checkpoint_is_complete_and_small():
     model, info = IfcForVideoInstanceSegmentation.from_pretrained(default_checkpoint(), output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert str(model.dtype) == "torch.float32", "half precision is for the disk"
-    assert IfcImageProcessor.from_pretrained(default_checkpoint()).size["shortest_edge"] == 240
+    assert IfcImageProcessor.from_pretrained(default_checkpoint()).size["shortest_edge"] == 288
 
 
 def volume_iou(first, second):
