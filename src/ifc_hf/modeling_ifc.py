@@ -668,7 +668,8 @@ class IfcEncoderLayer(GradientCheckpointingLayer):
         super().__init__()
         self.num_memory_tokens = config.num_memory_tokens
         self.gather = IfcTransformerBlock(config, IfcSelfAttention)
-        # None has no weights: those that never get a gradient would stop a training in several processes.
+        # CODEPATH: all checkpoints have memory tokens; only the baseline without communication has none. It gets no
+        # exchange either: weights that never get a gradient would stop a training in several processes.
         self.communicate = IfcTransformerBlock(config, IfcMemoryAttention) if config.num_memory_tokens else None
 
     def forward(
