@@ -96,7 +96,7 @@ def windows(frames: Iterable[np.ndarray], T: int, clip_stride: int) -> Iterator[
     """First index and frames of every window; the last one is shifted back to end with the video."""
     latest: deque[np.ndarray] = deque(maxlen=T)
     start = end = count = 0
-    for count, frame in enumerate(frames, start=1):  # noqa: B007
+    for count, frame in enumerate(frames, start=1):  # noqa: B007 -- the count is used after the loop
         latest.append(frame)
         if count == start + T:
             yield start, list(latest)

@@ -124,7 +124,7 @@ class HubHandler(BaseHTTPRequestHandler):
                 return getattr(self, method)(**match.groupdict())
         return self.answer(404, {"error": f"no route for {request}"})
 
-    do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815 -- http.server wants these names
 
     def answer(self, status: int, content: object = None, **headers: str) -> None:
         """Sends JSON, or bytes as they are."""
@@ -291,7 +291,7 @@ class HubHandler(BaseHTTPRequestHandler):
         etag = f'"{hashlib.sha256(files[path]).hexdigest()}"'
         return self.answer(200, files[path], ETag=etag, X_Repo_Commit=sha)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name in http.server
         """Keeps quiet."""
 
 

@@ -75,7 +75,7 @@ def test_cvat_polygons_and_masks(tmp_path):
 
 
 def test_cvat_with_a_video_file(tmp_path):
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="videos need PyAV")
     with av.open(tmp_path / "clip.mp4", "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"

@@ -156,7 +156,7 @@ def test_of_a_single_part_the_others_are_taken_away(fake):
 
 
 def test_icons_are_drawn_large_and_cropped(fake):
-    pytest.importorskip("resvg_py")
+    pytest.importorskip("resvg_py", reason="drawing icons is the extra `generate`")
     library = AssetLibrary(**fake, split="val-style")
     (cat,) = library.objects["cat"]
     height, width, _ = library.cutout(cat).shape
@@ -269,7 +269,7 @@ def test_the_sun_is_white_and_the_order_of_light_is_kept():
 
 
 def test_panoramas_are_read_from_javascript(tmp_path):
-    openexr = pytest.importorskip("OpenEXR")
+    openexr = pytest.importorskip("OpenEXR", reason="reading panoramas is the extra `generate`")
     light = np.full((8, 16, 3), 0.5, np.float32)
     openexr.File({"type": openexr.scanlineimage}, {"RGB": light}).write(str(tmp_path / "a.exr"))
     script = b"export default 'data:application/exr;base64," + base64.b64encode((tmp_path / "a.exr").read_bytes())

@@ -70,7 +70,7 @@ class IfcImageProcessor(BaseImageProcessor):
 
     valid_kwargs = IfcImageProcessorKwargs
     model_input_names = ["pixel_values", "pixel_mask"]
-    # Saving copies this file and what it imports, for use without the package.
+    # Saving copies this file and what it imports, for use without the package (annotated as if it could be None only).
     _auto_class = "AutoImageProcessor"  # type: ignore[assignment]
 
     do_resize = True

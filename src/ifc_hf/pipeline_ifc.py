@@ -140,7 +140,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         """The frames of one video, decoded as they are asked for."""
         return open_frames(input_, frame_range, fps)
 
-    def postprocess(  # type: ignore[override]
+    def postprocess(  # type: ignore[override]  # the options by name, not as a dict
         self,
         model_outputs: list[dict[str, Any]],
         classes: list[str] | None = None,

@@ -22,7 +22,7 @@ try:  # this file is copied to the Hub, where only torch and Transformers can be
     import av
     from av.video.frame import VideoFrame
 except ImportError:
-    av = None  # type: ignore[assignment]
+    av = None  # type: ignore[assignment]  # a module's name stands for None only here
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 DEFAULT_FPS = Fraction(25)  # of folders of frames, which know no time

@@ -58,6 +58,6 @@ def write_timeline(prediction: Prediction, path: Path) -> None:
 def require_matplotlib() -> None:
     """Raise the ImportError that says what to install if plots are impossible."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401 -- only whether it can be
     except ImportError as error:
         raise ImportError('the timeline needs matplotlib: pip install "ifc_hf[draw]"') from error
