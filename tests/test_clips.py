@@ -12,6 +12,7 @@ from ifc_hf.data.augmentation import (
     Appearance,
     Augmentation,
     Geometry,
+    Style,
 )
 from ifc_hf.data.clips import ImageClipDataset, MixedClipDataset, VideoClipDataset, sample_frame_indices
 from ifc_hf.data.collator import ClipCollator
@@ -242,6 +243,26 @@ def test_colors_are_mixed_and_gray_stays_gray():
     expected = weights[0] @ (200, 100, 50)
     assert np.allclose(mixed[0].getpixel((1, 0)), expected, atol=1)
     assert Augmentation((10,)).draw_appearance(rng).mixing is None
+
+
+def test_restyling_changes_each_property_and_keeps_masks():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    assert Style().apply(picture) is picture
+    assert np.array_equal(Style(inverted=True).apply(picture), 255 - pixels)
+    assert np.array_equal(Style(tone_bits=3).apply(picture), pixels & 0b11100000)
+    assert (np.asarray(Style(gamma=2.0).apply(picture)) <= pixels).all()
+    assert np.std(Style(blur=1.0).apply(picture)) < np.std(pixels)
+    assert np.std(Style(sharpening=200).apply(picture)) > np.std(pixels)
+    turned = np.asarray(Style(hue=2.0).apply(Image.new("RGB", (1, 1), (150, 100, 100))))[0, 0]
+    assert turned.argmax() != 0 and abs(turned @ (0.299, 0.587, 0.114) - 115) < 2  # another hue, as bright as before
+
+    drawn = [Augmentation((10,), restyling=0.4).draw_appearance(rng).style for _ in range(300)]
+    assert 0.3 < np.mean([style.inverted for style in drawn]) < 0.5
+    assert 0.3 < np.mean([style.hue != 0 for style in drawn]) < 0.5
+    mask = rng.random((2, 20, 30)) < 0.5
+    assert np.array_equal(Appearance(1.0, 1.0, 1.0, 0.0, style=drawn[0]).apply(picture, mask)[1], mask)
 
 
 def test_mixture_draws_parts_by_weight():

@@ -5,12 +5,13 @@ Letters: N instances, (H, W) size of one frame in pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from transformers.image_utils import SizeDict
 
 from ..frames_ifc import nearest_source_indices, resized_size_hw
@@ -19,6 +20,16 @@ BoolArray = NDArray[np.bool_]
 
 # Upper bound of the longer side in training and test alike.
 MAX_LONGER_SIDE = 1333
+
+# How far a frame is restyled: bits left of each channel's 8, exponent of the tones, radius of the blur in pixels and
+# the contrast of edges in percent.
+TONE_BITS = (2, 4)
+GAMMA_RANGE = (0.5, 2.0)
+BLUR_RANGE = (0.5, 1.5)
+SHARPENING_RANGE = (100, 300)
+
+# Brightness and two axes of colour out of red, green and blue (YIQ, NTSC standard): there a hue is an angle.
+YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 # Where in a crop around an object its middle may lie, as shares of the crop's side.
 MIDDLE_IN_CROP = (0.35, 0.65)
@@ -42,6 +53,8 @@ class Augmentation:
         color_range: Range of the brightness, contrast and saturation factors; None: colours stay.
         color_mixing: Up to this share of every channel is mixed into every other one, or taken from it: the same
             objects in other colours. 0: none.
+        restyling: Probability of each of these, one by one: all hues turned by one angle, tones inverted, few tones,
+            darker or lighter mid-tones, edges blurred or sharpened. For objects in styles that the data lack.
         rotation_degrees: The frame is turned by up to this angle, either way; what comes in at the corners is black.
     """
 
@@ -52,6 +65,7 @@ class Augmentation:
     object_crop_keeps_shape: bool = False
     color_range: tuple[float, float] | None = None
     color_mixing: float = 0.0
+    restyling: float = 0.0
     rotation_degrees: float = 0.0
 
     def draw_geometry(
@@ -84,7 +98,8 @@ class Augmentation:
         brightness, contrast, saturation = rng.uniform(low, high, 3).tolist()
         angle = float(rng.uniform(-self.rotation_degrees, self.rotation_degrees))
         mixing = draw_color_mixing(self.color_mixing, rng) if self.color_mixing else None
-        return Appearance(brightness, contrast, saturation, angle, mixing)
+        style = draw_style(self.restyling, rng) if self.restyling else None
+        return Appearance(brightness, contrast, saturation, angle, mixing, style)
 
 
 # YouTube-VIS clips and COCO pseudo clips as the authors trained on them.
@@ -98,6 +113,20 @@ def draw_color_mixing(limit: float, rng: np.random.Generator) -> tuple[tuple[flo
     np.fill_diagonal(weights, 0.0)
     np.fill_diagonal(weights, 1.0 - weights.sum(axis=1))
     return tuple(map(tuple, weights.tolist()))
+
+
+def draw_style(probability: float, rng: np.random.Generator) -> Style:
+    """Decide each part of a style with the same probability."""
+    hue, inverted, few_tones, gamma, edges = rng.random(5) < probability
+    blur = bool(rng.random() < 0.5)
+    return Style(
+        hue=float(rng.uniform(0, 2 * math.pi)) if hue else 0.0,
+        inverted=bool(inverted),
+        tone_bits=int(rng.integers(TONE_BITS[0], TONE_BITS[1] + 1)) if few_tones else 8,
+        gamma=float(np.exp(rng.uniform(*np.log(GAMMA_RANGE)))) if gamma else 1.0,
+        blur=float(rng.uniform(*BLUR_RANGE)) if edges and blur else 0.0,
+        sharpening=int(rng.integers(*SHARPENING_RANGE)) if edges and not blur else 0,
+    )
 
 
 def draw_crop(
@@ -169,13 +198,14 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Appearance:
-    """Colour factors (1 = unchanged), angle in degrees, counter-clockwise, and (3, 3) shares of the old channels."""
+    """Colour factors (1 = unchanged), counter-clockwise angle in degrees, (3, 3) shares of the old channels, style."""
 
     brightness: float
     contrast: float
     saturation: float
     angle: float
     mixing: tuple[tuple[float, ...], ...] | None = None
+    style: Style | None = None
 
     def apply(self, frame: Image.Image, masks: BoolArray) -> tuple[Image.Image, BoolArray]:
         """Change a frame and turn its masks (N, H, W) with it."""
@@ -188,9 +218,55 @@ class Appearance:
             if factor != 1.0:
                 frame = enhancer(frame).enhance(factor)
         if self.mixing is not None:
-            frame = frame.convert("RGB", tuple(number for row in self.mixing for number in (*row, 0.0)))
+            frame = mix_channels(frame, self.mixing)
+        if self.style is not None:
+            frame = self.style.apply(frame)
         if self.angle:
             frame = frame.rotate(self.angle, Image.Resampling.BILINEAR)
             turned = [Image.fromarray(mask.astype(np.uint8)).rotate(self.angle) for mask in masks]
             masks = np.stack([np.asarray(mask, dtype=bool) for mask in turned]) if turned else masks
         return frame, masks
+
+
+@dataclass(frozen=True)
+class Style:
+    """Another look of the same picture; the defaults leave it as it is.
+
+    Attributes:
+        hue: Angle by which all hues are turned, in radians.
+        inverted: Dark for light.
+        tone_bits: Bits that are kept of each channel's 8.
+        gamma: Exponent of the tones: above 1 darker.
+        blur: Radius in pixels.
+        sharpening: Added contrast of edges in percent.
+    """
+
+    hue: float = 0.0
+    inverted: bool = False
+    tone_bits: int = 8
+    gamma: float = 1.0
+    blur: float = 0.0
+    sharpening: int = 0
+
+    def apply(self, frame: Image.Image) -> Image.Image:
+        """Change an RGB frame."""
+        if self.hue:
+            cosine, sine = math.cos(self.hue), math.sin(self.hue)
+            turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+            frame = mix_channels(frame, (np.linalg.inv(YIQ) @ turn @ YIQ).tolist())
+        if self.inverted:
+            frame = ImageOps.invert(frame)
+        if self.tone_bits < 8:
+            frame = ImageOps.posterize(frame, self.tone_bits)
+        if self.gamma != 1.0:
+            frame = frame.point([round(255 * (tone / 255) ** self.gamma) for tone in range(256)] * 3)
+        if self.blur:
+            frame = frame.filter(ImageFilter.GaussianBlur(self.blur))
+        if self.sharpening:
+            frame = frame.filter(ImageFilter.UnsharpMask(percent=self.sharpening))
+        return frame
+
+
+def mix_channels(frame: Image.Image, weights: Sequence[Sequence[float]]) -> Image.Image:
+    """An RGB frame of new red, green and blue (rows) made of the old ones (columns)."""
+    return frame.convert("RGB", tuple(number for row in weights for number in (*row, 0.0)))
