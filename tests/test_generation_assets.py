@@ -23,6 +23,7 @@ PERMISSIVE_LICENCES = {
     "MIT",
     "Apache-2.0",
     "BSD-3-Clause",
+    "ISC",
     "CC0-1.0",
     "CC-BY-3.0",
     "CC-BY-4.0",
@@ -162,6 +163,26 @@ def test_icons_are_drawn_large_and_cropped(fake):
     height, width, _ = library.cutout(cat).shape
     assert width == pytest.approx(CUTOUT_PIXELS / 2, abs=2)
     assert height == pytest.approx(CUTOUT_PIXELS / 4, abs=2)
+
+
+def test_glyphs_are_painted_as_opaque_stickers_of_two_colours(tmp_path):
+    pytest.importorskip("resvg_py", reason="drawing icons is the extra `generate`")
+    frame = {"body": '<path fill="none" stroke="currentColor" stroke-width="2" d="M3 3h10v10h-10z"/>'}
+    icons = {"width": 16, "height": 16, "icons": {"frame": frame, "other": frame}}
+    path = tmp_path / "glyphs.tgz"
+    path.write_bytes(tar({"package/icons.json": json.dumps(icons).encode()}, "w:gz"))
+    glyphs = dict(READERS["iconify_glyph"](path, "package/icons.json", ["frame", "other"]))
+    glyph = glyphs["frame"]
+    assert glyph.shape == (288, 288, 4)
+    assert (glyph[..., 3] == 255).all(), "what the lines enclose is filled"
+    line, body = glyph[5, 5, :3].astype(int), glyph[144, 144, :3].astype(int)
+    assert abs(line.max() + line.min() - body.max() - body.min()) > 128, "HSL lightness"
+    assert len(np.unique(glyph.reshape(-1, 4), axis=0)) == 2
+    assert (glyph != glyphs["other"]).any(), "colours differ by name"
+    ((_, again),) = READERS["iconify_glyph"](path, "package/icons.json", ["frame"])
+    np.testing.assert_array_equal(glyph, again)
+    with pytest.raises(ValueError, match="glyphs.tgz: has no icon 'square'"):
+        list(READERS["iconify_glyph"](path, "package/icons.json", ["square"]))
 
 
 def test_pictures_are_decoded_once(fake):

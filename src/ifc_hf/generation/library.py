@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..conversion.class_names import YTVIS_2019
 from .film import film
 from .packages import MANIFEST, Package, check_packages, read_manifest
-from .pictures import iconify, largest_part, panorama, photo, raster
+from .pictures import iconify, iconify_glyph, largest_part, panorama, photo, raster
 from .renders import NUM_PHASES, NUM_VIEWS, picture_name, walking_pandas, walking_skins
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
@@ -25,6 +25,7 @@ SPLITS = ("train", "val-style", "val-photo")
 SCENERY = "scenery"
 READERS = {
     "iconify": iconify,
+    "iconify_glyph": iconify_glyph,
     "raster": raster,
     "photo": photo,
     "panorama": panorama,

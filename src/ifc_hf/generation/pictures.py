@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import colorsys
+import hashlib
 import io
 import json
 import re
@@ -22,6 +24,7 @@ SVG_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.
 SUN = 1000.0  # scene light is this bright in the sun and in bare lamps only
 HALF_MAX = 65504.0  # the largest number that OpenEXR's half floats hold
 VISIBLE_ALPHA = 8  # of 255: fainter pixels are not worth a larger box
+GLYPH_GAP = 8  # pixels: narrower gaps between the lines of a glyph belong to its body
 
 Pictures = Iterator[tuple[str, np.ndarray]]
 
@@ -41,18 +44,57 @@ def iconify(path: Path, pictures: str, names: list[str]) -> Pictures:
         ModuleNotFoundError: If resvg_py is not installed.
         ValueError: If there is no icon of that name.
     """
-    resvg = import_extra("resvg_py")
-    ((_, content),) = read_members(path, {pictures})
-    table = json.loads(content)
-    for name in names:
-        icon = table["icons"].get(name)
-        if icon is None:
-            raise ValueError(f"{path}: has no icon {name!r}")
-        width, height = (icon.get(side, table.get(side, 16)) for side in ("width", "height"))
-        svg = f'<svg {SVG_NAMESPACES} viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
-        scale = CUTOUT_PIXELS / max(width, height)
-        png = resvg.svg_to_bytes(svg_string=svg, width=round(width * scale), height=round(height * scale))
-        yield name, crop_to_alpha(np.array(Image.open(io.BytesIO(bytes(png))).convert("RGBA")), f"{path}: {name}")
+    for name, drawing in _drawings(path, pictures, names):
+        yield name, crop_to_alpha(drawing, f"{path}: {name}")
+
+
+def iconify_glyph(path: Path, pictures: str, names: list[str]) -> Pictures:
+    """SVG icons of one colour in an Iconify package, painted in two: the lines, and the body that they enclose.
+
+    Args:
+        path: The package.
+        pictures: Path of the JSON file inside.
+        names: Icons.
+
+    Yields:
+        Name and cut-out (h, w, 4) uint8. Its colours follow from the names of package and icon.
+
+    Raises:
+        ModuleNotFoundError: If resvg_py is not installed.
+        ValueError: If there is no icon of that name.
+    """
+    for name, drawing in _drawings(path, pictures, names):
+        body, line = glyph_colours(f"{path.name}/{name}")
+        yield name, crop_to_alpha(paint_glyph(drawing[..., 3], body, line), f"{path}: {name}")
+
+
+def glyph_colours(name: str) -> np.ndarray:
+    """Colours of body and lines (2, 3) in 0..255 by a hash of the name: one is light, the other dark."""
+    numbers = np.frombuffer(hashlib.sha256(name.encode()).digest(), np.uint8)[:7] / 255
+    light = colorsys.hls_to_rgb(numbers[0], 0.6 + 0.32 * numbers[1], numbers[2])
+    dark = colorsys.hls_to_rgb(numbers[3], 0.05 + 0.28 * numbers[4], numbers[5])
+    return 255 * np.array([light, dark] if numbers[6] < 0.5 else [dark, light])
+
+
+def paint_glyph(lines: np.ndarray, body: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """A glyph as a sticker.
+
+    Args:
+        lines: Alpha (h, w) of the glyph, uint8.
+        body: Colour (3,) in 0..255 of what the lines enclose.
+        line: Colour (3,) in 0..255 of the lines.
+
+    Returns:
+        Picture (h, w, 4) uint8; outside of the body it is as opaque as the lines.
+    """
+    near = ndimage.distance_transform_edt(np.pad(lines <= 128, GLYPH_GAP, constant_values=True)) <= GLYPH_GAP / 2
+    closed = ndimage.distance_transform_edt(np.pad(near, 1))[1:-1, 1:-1] > GLYPH_GAP / 2
+    filled = ndimage.binary_fill_holes(closed)[GLYPH_GAP:-GLYPH_GAP, GLYPH_GAP:-GLYPH_GAP] | (lines > 128)
+    # Along the outer edge the lines keep their soft alpha, so that the body does not shine through.
+    inside = ndimage.binary_erosion(filled, np.ones((3, 3)), border_value=1)
+    share = np.where(inside, lines / 255, 1)[..., None]
+    alpha = np.where(inside, 255, lines)[..., None]
+    return np.round(np.concatenate([share * line + (1 - share) * body, alpha], axis=-1)).astype(np.uint8)
 
 
 def raster(path: Path, pictures: str, names: list[str]) -> Pictures:
@@ -138,6 +180,22 @@ def largest_part(rgba: np.ndarray) -> np.ndarray:
     sizes = np.bincount(parts.ravel(), minlength=number + 1)
     kept = rgba * (parts == 1 + sizes[1:].argmax())[..., None]
     return crop_to_alpha(kept.astype(np.uint8), "largest part")
+
+
+def _drawings(path: Path, pictures: str, names: list[str]) -> Pictures:
+    """Name and drawing (h, w, 4) uint8 of icons of an Iconify package, with the empty border that they come with."""
+    resvg = import_extra("resvg_py")
+    ((_, content),) = read_members(path, {pictures})
+    table = json.loads(content)
+    for name in names:
+        icon = table["icons"].get(name)
+        if icon is None:
+            raise ValueError(f"{path}: has no icon {name!r}")
+        width, height = (icon.get(side, table.get(side, 16)) for side in ("width", "height"))
+        svg = f'<svg {SVG_NAMESPACES} viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+        scale = CUTOUT_PIXELS / max(width, height)
+        png = resvg.svg_to_bytes(svg_string=svg, width=round(width * scale), height=round(height * scale))
+        yield name, np.array(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))
 
 
 def _named_members(path: Path, pictures: str, names: list[str]) -> Iterator[tuple[str, bytes]]:
