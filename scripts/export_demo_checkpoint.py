@@ -60,6 +60,8 @@ TRAINING = """\
   of `stills_288`, but at 240 pixels and with windows up to 6 times the object (seed 12), the first 800 without mixing
   colours; 600 of `clips` at 240 pixels (seed 13); 2000 of `stills_288` (seed 11); 500 of `clips` (seed 14). The last
   stage of the trunk was trained with the rest until the 2000 steps of `stills`.
+- Later than these weights are 538 icons in the split `train` and the restyled crops of several sizes in
+  `pretrain_demo_trunk.py` (1500 steps): data generated now are others, and so would be the trunk.
 - Hardware: 2 cores of an {cpu}, no GPU, two processes, about three hours. In the last five pieces and for the
   baselines ONNX Runtime ran the frozen trunk (outputs within 6e-4, in a third of the time).
 - Versions: {versions}.

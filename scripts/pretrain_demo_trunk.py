@@ -4,8 +4,7 @@
 
 Crops around the objects of generated stills (`ifc-hf dataset generate --format coco --frames 1`), each named by a
 linear layer on the mean of the last map. Without this start, IFC learns from few pictures where objects are long
-before what they are. TRUNK serves as `ifc-hf train --backbone-weights TRUNK`. An interrupted run begins anew; it takes
-half an hour on two cores.
+before what they are. TRUNK serves as `ifc-hf train --backbone-weights TRUNK`. An interrupted run begins anew.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains the checkpoint that ships with the package, and its baselines, from nothing but package registries. Takes
-# hours on two CPU cores.
+# Trains a checkpoint like the one that ships with the package, and its baselines, from nothing but package registries.
+# Takes hours on two CPU cores.
 #
 #   scripts/train_demo_checkpoint.sh WORK     WORK takes packages, data and runs
 #

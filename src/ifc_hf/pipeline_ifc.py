@@ -168,6 +168,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
             for tracks in self._kept_segmenter(**forward_params).segment_batch(frames):
                 yield self.postprocess(tracks, **postprocess_params)
 
+    # The base class passes a dict of tensors; here it is a stream of frames.
     def _forward(self, input_tensors: Iterable[Any], **options: Any) -> list[dict[str, Any]]:  # type: ignore[override]
         return self._kept_segmenter(**options)(input_tensors)
 

@@ -49,19 +49,9 @@ def iconify(path: Path, pictures: str, names: list[str]) -> Pictures:
 
 
 def iconify_glyph(path: Path, pictures: str, names: list[str]) -> Pictures:
-    """SVG icons of one colour in an Iconify package, painted in two: the lines, and the body that they enclose.
+    """SVG icons of one colour, read like those of `iconify`, painted in two: the lines, and the body that they enclose.
 
-    Args:
-        path: The package.
-        pictures: Path of the JSON file inside.
-        names: Icons.
-
-    Yields:
-        Name and cut-out (h, w, 4) uint8. Its colours follow from the names of package and icon.
-
-    Raises:
-        ModuleNotFoundError: If resvg_py is not installed.
-        ValueError: If there is no icon of that name.
+    The colours follow from the names of package and icon.
     """
     for name, drawing in _drawings(path, pictures, names):
         body, line = glyph_colours(f"{path.name}/{name}")
