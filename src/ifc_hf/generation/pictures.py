@@ -49,7 +49,7 @@ def iconify(path: Path, pictures: str, names: list[str]) -> Pictures:
 
 
 def iconify_glyph(path: Path, pictures: str, names: list[str]) -> Pictures:
-    """SVG icons of one colour, read like those of `iconify`, painted in two: the lines, and the body that they enclose.
+    """SVG icons of one colour, read like those of `iconify`, painted in two: lines, and what they enclose.
 
     The colours follow from the names of package and icon.
     """
