@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ifc_hf.mask_utils_ifc import encode_rle
-from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer
+from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer, draw_legend
 from ifc_hf.outputs.pictures import Animation, ContactSheet, Cutouts, IdMaps
 from ifc_hf.outputs.prediction import Prediction
 from ifc_hf.outputs.writer import Shot
@@ -69,6 +69,14 @@ def test_trails_legend_and_labels_can_be_left_out():
     assert (legend[:60, :120] == color).all(-1).any() and (legend[:60, :120] == track_color(9)).all(-1).any()
     assert not np.array_equal(last_frame(labels=True), plain)
     assert (frame == 60).all(), "the input must not change"
+
+
+@pytest.mark.parametrize("height", [80, 120, 240])
+def test_a_legend_leaves_half_of_a_low_frame(height):
+    frame = np.full((height, 320, 3), 200, np.uint8)
+    drawn = draw_legend(frame.copy(), {track: f"#{track} cat 0.90" for track in range(20)})
+    changed = (drawn != frame).any(axis=(1, 2))
+    assert changed.any() and not changed[height // 2 + 1 :].any()
 
 
 def test_prediction_files_of_other_kinds_are_not_taken(tmp_path):

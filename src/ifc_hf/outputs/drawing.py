@@ -110,18 +110,19 @@ def draw_legend(frame: Frame, legend: Mapping[int, str]) -> Frame:
 
     Args:
         frame: (H, W, 3) uint8 RGB; drawn on.
-        legend: Text for every track; those beyond the first 8 are counted.
+        legend: Text for every track; those beyond the first 8, or beyond half of a low frame, are counted.
 
     Returns:
         The frame.
     """
-    lines = list(legend.items())[:LEGEND_LINES]
-    texts = [text for _, text in lines]
-    if len(legend) > len(lines):
-        texts.append(f"and {len(legend) - len(lines)} more")
     font_size = max(9, min(frame.shape[:2]) // 28)
     font = ImageFont.load_default(font_size)
     step, swatch = round(1.4 * font_size), round(0.8 * font_size)
+    rows = (frame.shape[0] - step) // (2 * step) - 1  # the last says how many are missing
+    lines = list(legend.items())[: max(1, min(LEGEND_LINES, rows))]
+    texts = [text for _, text in lines]
+    if len(legend) > len(lines):
+        texts.append(f"and {len(legend) - len(lines)} more")
     width = min(frame.shape[1], round(max(font.getlength(text) for text in texts)) + swatch + 3 * step // 2)
     height = min(frame.shape[0], step * len(texts) + step // 2)
     corner = Image.blend(Image.fromarray(frame[:height, :width]), Image.new("RGB", (width, height), DARK_RGB), 0.6)
