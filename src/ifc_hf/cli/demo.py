@@ -10,6 +10,8 @@ from pathlib import Path
 from ..samples import CLIPS, sample_clip
 from . import predict
 
+LEAST_SCORE = 0.6  # the small model is sure of its best tracks and reports many doubtful ones besides
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clip", choices=CLIPS, action="append", help="sample clip, may be given again (default: all of them)"
     )
     predict.add_model_arguments(parser)
+    parser.set_defaults(threshold=LEAST_SCORE)
     predict.add_output_arguments(parser, ("tracks", "video", "sheet"))
 
 
