@@ -63,6 +63,7 @@ def test_demo_finds_the_rabbit_and_the_owl(tmp_path, capsys):
     pytest.importorskip("supervision", reason="drawing is the extra `draw`")
     assert main(["demo", "-o", str(tmp_path)]) == 0
     tracks = json.loads((tmp_path / "bunny" / "tracks.json").read_text())["tracks"]
+    assert all(track["score"] >= 0.6 for track in tracks), "doubtful tracks make the drawing hard to read"
     best = tracks[0]
     assert best["label"] == "rabbit"
     masks = [best["segmentations"][frame] for frame in BODY_FRAMES]
