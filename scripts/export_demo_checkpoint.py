@@ -65,7 +65,7 @@ TRAINING = """\
   today's `pretrain_demo_trunk.py` (as two processes of 32 crops) and replaced the one in these weights; and there
   followed, on today's data, 1500 steps of `stills` (seed 21), 900 of `stills_288` (seed 22), 600 of `clips` (seed 21).
 - Hardware: 2 cores of an {cpu}, no GPU, two processes, about five hours. In most pieces and for the baselines
-  ONNX Runtime ran what was frozen of the trunk (outputs within 6e-4, in a third of the time).
+  ONNX Runtime ran what was frozen of the trunk (all of it: outputs within 6e-4, in a third of the time).
 - Versions: {versions}.
 - The makers of the pictures and their licences (MIT, Apache-2.0, BSD-3-Clause, CC-BY 3.0 and 4.0, CC0, public domain)
   are listed in NOTICE."""

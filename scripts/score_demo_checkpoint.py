@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ifc_hf import IfcClipTracker, IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter, load_ytvis
 from ifc_hf.benchmark import write_report
 from ifc_hf.evaluation import YtvisAccumulator
-from ifc_hf.mask_utils_ifc import encode_rle
+from ifc_hf.mask_utils_ifc import encode_rles
 from ifc_hf.post_processing_ifc import resized_above
 from ifc_hf.training.video_evaluation import annotations_of, segment_row
 
@@ -148,7 +148,7 @@ class PerFrameSegmenter:
             if not tracks:
                 continue
             masks = resized_above(mask_logits[:, 0], output_size, threshold=0.0)
-            for track, rle, mask in zip(tracks, encode_rle(masks), masks, strict=True):
+            for track, rle, mask in zip(tracks, encode_rles(masks), masks, strict=True):
                 if track is not None and mask.any():
                     masks_of.setdefault(track, {})[index] = rle
         return [

@@ -12,7 +12,7 @@ from golden import golden
 from ifc_hf.annotations_ifc import LabelSpace, make_labels
 from ifc_hf.frames_ifc import nearest_source_indices, resize_frame, resized_size_hw
 from ifc_hf.image_processing_ifc import IfcImageProcessor
-from ifc_hf.mask_utils_ifc import encode_rle
+from ifc_hf.mask_utils_ifc import encode_rle, encode_rles
 
 MSRA = {
     "do_flip_channel_order": True,
@@ -322,7 +322,7 @@ def test_every_form_of_segmentation_gives_the_same_labels():
     box[0, 4:11, 5:20] = True
     video = random_video(2, 25, 37)
     instances = [
-        {"category_id": 3, "segmentations": encode_rle(masks[0])},
+        {"category_id": 3, "segmentations": encode_rles(masks[0])},
         {"category_id": 1, "segmentations": list(masks[1]), "id": 77, "iscrowd": 0},
         {"category_id": 2, "segmentations": [[[5, 4, 20, 4, 20, 11, 5, 11]], None]},
         {"category_id": 1, "segmentations": [None, None]},

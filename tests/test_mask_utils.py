@@ -12,6 +12,7 @@ from ifc_hf.mask_utils_ifc import (
     decode_segmentation,
     decompress_counts,
     encode_rle,
+    encode_rles,
     masks_to_boxes_xyxy,
     run_lengths,
 )
@@ -47,15 +48,15 @@ def test_encodes_as_pycocotools_and_decodes_back():
 @pytest.mark.parametrize("shape", [(8, 37, 53), (4, 1, 9), (4, 9, 1), (4, 300, 501)])
 def test_batch_round_trip(shape):
     masks = random_masks(0, shape)
-    rles = encode_rle(masks)
-    assert rles == [encode_rle(mask) for mask in masks] == encode_rle(torch.from_numpy(masks))
+    rles = encode_rles(masks)
+    assert rles == [encode_rle(mask) for mask in masks] == encode_rles(torch.from_numpy(masks))
     for mask, rle in zip(masks, rles, strict=True):
         assert np.array_equal(decode_rle(rle), mask)
         assert np.array_equal(coco_mask.decode(rle).astype(bool), mask)
 
 
 def test_strings_of_many_lengths_are_decompressed_together():
-    strings = [rle["counts"] for rle in encode_rle(random_masks(0, (8, 37, 53)))]
+    strings = [rle["counts"] for rle in encode_rles(random_masks(0, (8, 37, 53)))]
     runs = decompress_counts(["", *strings, b""])
     assert runs.shape == (10, max(len(run_lengths(text)) for text in strings))
     for row, text in zip(runs, ["", *strings, b""], strict=True):
@@ -65,7 +66,7 @@ def test_strings_of_many_lengths_are_decompressed_together():
 
 
 def test_no_masks_encode_to_an_empty_list():
-    assert encode_rle(np.zeros((0, 4, 5), bool)) == []
+    assert encode_rles(np.zeros((0, 4, 5), bool)) == []
 
 
 def test_encodes_a_transposed_view():
@@ -148,16 +149,20 @@ def test_malformed_segmentation(segmentation, message):
 
 
 @pytest.mark.parametrize(
-    ("masks", "message"),
+    ("encode", "masks", "message"),
     [
-        (np.zeros(4, bool), r"got shape \(4,\)"),
-        (np.zeros((2, 0, 4), bool), r"got shape \(2, 0, 4\)"),
-        (np.array([[0.5, 1]]), "values 0 and 1 only, got 0.5"),
+        (encode_rle, np.zeros(4, bool), r"got shape \(4,\)"),
+        (encode_rles, np.zeros(4, bool), r"got shape \(4,\)"),
+        (encode_rle, np.zeros((0, 4), bool), r"got shape \(0, 4\)"),
+        (encode_rles, np.zeros((2, 0, 4), bool), r"got shape \(2, 0, 4\)"),
+        (encode_rle, np.zeros((1, 2, 3), bool), r"expected a mask \(H, W\) .* got shape \(1, 2, 3\)"),
+        (encode_rles, MASK, r"expected masks \(N, H, W\) .* got shape \(2, 3\)"),
+        (encode_rle, np.array([[0.5, 1]]), "values 0 and 1 only, got 0.5"),
     ],
 )
-def test_encode_refuses(masks, message):
+def test_encode_refuses(encode, masks, message):
     with pytest.raises(ValueError, match=message):
-        encode_rle(masks)
+        encode(masks)
 
 
 def test_missing_pycocotools_is_named(monkeypatch):

@@ -18,24 +18,30 @@ except ImportError:  # only encoding and polygons need it
 MAX_DIGITS = 12
 
 
-def encode_rle(masks: np.ndarray | torch.Tensor) -> dict[str, Any] | list[dict[str, Any]]:
-    """Encode masks as compressed COCO RLE.
+def encode_rle(mask: np.ndarray | torch.Tensor) -> dict[str, Any]:
+    """Encode one mask as compressed COCO RLE.
 
     Args:
-        masks: (H, W) or (N, H, W); bool, or numbers that are all 0 or 1.
+        mask: (H, W); bool, or numbers that are all 0 or 1.
 
     Returns:
-        `{"size": [H, W], "counts": str}` for one mask, a list of N of them for (N, H, W).
+        `{"size": [H, W], "counts": str}`.
 
     Raises:
-        ValueError: If the rank is neither 2 nor 3, a size is 0, or a value is neither 0 nor 1.
+        ValueError: If the rank is not 2, a size is 0, or a value is neither 0 nor 1.
         ImportError: If pycocotools is not installed.
     """
-    array = as_binary_masks(masks, "encode_rle")
-    if array.ndim not in (2, 3) or 0 in array.shape[-2:]:
-        raise ValueError(f"encode_rle: expected masks (H, W) or (N, H, W) with pixels, got shape {array.shape}")
-    if array.ndim == 2:
-        return _encode_batch(array[None])[0]
+    array = as_binary_masks(mask, "encode_rle")
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"encode_rle: expected a mask (H, W) with pixels, got shape {array.shape}")
+    return _encode_batch(array[None])[0]
+
+
+def encode_rles(masks: np.ndarray | torch.Tensor) -> list[dict[str, Any]]:
+    """Encode masks (N, H, W) as N compressed COCO RLEs, at once; otherwise like `encode_rle`."""
+    array = as_binary_masks(masks, "encode_rles")
+    if array.ndim != 3 or 0 in array.shape[1:]:
+        raise ValueError(f"encode_rles: expected masks (N, H, W) with pixels, got shape {array.shape}")
     return _encode_batch(array)
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .frames_ifc import frame_size_hw, to_frame
-from .mask_utils_ifc import encode_rle, masks_to_boxes_xyxy
+from .mask_utils_ifc import encode_rles, masks_to_boxes_xyxy
 from .post_processing_ifc import resized_above
 from .tracking_ifc import IfcClipTracker, TrackedFrame
 
@@ -351,8 +351,8 @@ class IfcVideoSegmenter:
 
     def _keep(self, frame_index: int, track_ids: list[int], masks: Tensor) -> None:
         """Notes the (n, H0, W0) masks of one frame as RLE; an empty mask is a track that isn't visible."""
-        rles: Any = encode_rle(masks)
-        for track_id, rle, box in zip(track_ids, rles, masks_to_boxes_xyxy(masks).tolist(), strict=True):
+        boxes = masks_to_boxes_xyxy(masks).tolist()
+        for track_id, rle, box in zip(track_ids, encode_rles(masks), boxes, strict=True):
             if any(box):
                 self._segmentations.setdefault(track_id, {})[frame_index] = (rle, box)
 

@@ -81,7 +81,7 @@ def _shape_as_rle(shape: ElementTree.Element, height: int, width: int, where: tu
         ]
         return compress_segmentation([points], height, width)
     if shape.tag == "mask":
-        return encode_rle(_decode_mask(shape, height, width, where))  # type: ignore[return-value]  # one mask, one RLE
+        return encode_rle(_decode_mask(shape, height, width, where))
     fail("wrong shape", f"is a {shape.tag}: only polygons and masks say which pixels an object has", *where)
 
 

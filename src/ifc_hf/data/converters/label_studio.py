@@ -100,7 +100,7 @@ def _region_as_rle(item: dict[str, Any], height: int, width: int) -> dict[str, A
     if values.size != height * width * 4:
         message = f"brush mask has {values.size} values, expected {height}*{width}*4 (RGBA)"
         raise SegmentationError("wrong RLE size", message)
-    return encode_rle(values.reshape(height, width, 4)[..., 3] > 0)  # type: ignore[return-value]  # one mask, one RLE
+    return encode_rle(values.reshape(height, width, 4)[..., 3] > 0)
 
 
 def decode_brush_rle(data: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -96,7 +96,7 @@ def _shape_as_rle(shape: dict[str, Any], height: int, width: int) -> dict[str, A
         left, top = (int(value) for value in points[0])
         mask = np.zeros((height, width), dtype=bool)
         mask[top : top + part.shape[0], left : left + part.shape[1]] = part
-        return encode_rle(mask)  # type: ignore[return-value]  # one mask, one RLE
+        return encode_rle(mask)
     except (binascii.Error, UnidentifiedImageError, IndexError, TypeError, OverflowError) as error:
         raise SegmentationError("bad annotation", f"the {kind} can't be read: {error}") from error
     except SegmentationError:

@@ -71,6 +71,5 @@ def _read_video(folder: Path, labels: list[str], images: Path) -> AnnotatedVideo
             if class_id > len(labels):
                 message = f"class {class_id} has no name: labels.txt has {len(labels)}"
                 fail("unknown category", message, str(png), name, int(number), frame)
-            rle = encode_rle(numbers == number)
-            video.add(int(number), labels[class_id - 1], frame, rle, str(png))  # type: ignore[arg-type]  # one RLE
+            video.add(int(number), labels[class_id - 1], frame, encode_rle(numbers == number), str(png))
     return video
