@@ -24,8 +24,8 @@ import torch
 
 from ifc_hf import default_checkpoint
 from ifc_hf.benchmark import write_report
+from ifc_hf.model.video_files import VideoWriter, read_frames
 from ifc_hf.samples import sample_clip
-from ifc_hf.video_io import VideoWriter, read_frames
 
 WARM_UP_FRAMES = 100
 PAGE_MIB = resource.getpagesize() / 2**20

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from segment_with_onnxruntime import OnnxModel, read_frames
 
 from ifc_hf.export import store_weights_in_half
+from segment_with_onnxruntime import OnnxModel, read_frames
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, loss_ifc
+from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation
 from ifc_hf.benchmark import write_report
+from ifc_hf.model import loss as loss_module
 
 SIDES = ("dense", "ours")
 
@@ -58,7 +59,7 @@ def read_arguments() -> argparse.Namespace:
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a step and of its matching, and what the step adds to the peak memory, in MiB."""
-    pairwise_dice = dense_pairwise_dice if arguments.side == "dense" else loss_ifc.pairwise_dice
+    pairwise_dice = dense_pairwise_dice if arguments.side == "dense" else loss_module.pairwise_dice
     matching_seconds: list[float] = []
 
     def timed_pairwise_dice(mask_logits: Tensor, target_masks: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         matching_seconds.append(now(arguments.device) - start)
         return result
 
-    loss_ifc.pairwise_dice = timed_pairwise_dice
+    loss_module.pairwise_dice = timed_pairwise_dice
     torch.manual_seed(0)
     model = IfcForVideoInstanceSegmentation(IfcConfig(num_labels=40, dropout=0.0)).to(arguments.device).train()
     inputs = make_inputs(arguments)
@@ -114,7 +115,7 @@ def make_inputs(arguments: argparse.Namespace) -> dict[str, Any]:
 @torch.no_grad()
 def dense_pairwise_dice(mask_logits: Tensor, target_masks: Tensor) -> Tensor:
     """Dice of (Q, T, h, w) logits with (N, T, h', w') targets, all pairs of pixels at once."""
-    probabilities = loss_ifc.resize_masks(mask_logits, target_masks.shape[-2:]).sigmoid().flatten(1)[:, None]
+    probabilities = loss_module.resize_masks(mask_logits, target_masks.shape[-2:]).sigmoid().flatten(1)[:, None]
     targets = target_masks.float().flatten(1)[None]
     intersection = (probabilities * targets).sum(-1)  # by way of (Q, N, T*h'*w')
     return (2 * intersection + 1) / (probabilities.sum(-1) + targets.sum(-1) + 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor
-from ifc_hf.model_cards import LIMITATIONS, eval_results_of, markdown_table, model_card
+from ifc_hf.cards.template import LIMITATIONS, eval_results_of, markdown_table, model_card
 
 SCORES = ("AP", "AP50", "AP75", "AR10")
 RECIPES = ("crops", "stills", "stills_288", "clips")

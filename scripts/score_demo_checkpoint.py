@@ -20,9 +20,9 @@ from tqdm import tqdm
 from ifc_hf import IfcClipTracker, IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter, load_ytvis
 from ifc_hf.benchmark import write_report
 from ifc_hf.evaluation import YtvisAccumulator
-from ifc_hf.mask_utils_ifc import encode_rles
-from ifc_hf.post_processing_ifc import resized_above
-from ifc_hf.training.video_evaluation import annotations_of, segment_row
+from ifc_hf.model.masks import encode_rles
+from ifc_hf.model.post_processing import resized_above
+from ifc_hf.scoring.video_evaluation import annotations_of, segment_row
 
 SCORES = ("AP", "AP50", "AP75", "AR10")
 SCORE_THRESHOLD = 0.01

@@ -13,7 +13,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-mlinter --no-progress src/ifc_hf
+mlinter --no-progress src/ifc_hf/model
 
 # Two processes of one thread each beat one process of two threads: the tests' tensors are tiny.
 export OMP_NUM_THREADS=1

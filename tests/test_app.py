@@ -18,8 +18,9 @@ import yaml
 
 from ifc_hf import IfcImageProcessor
 from ifc_hf.cli.main import main
+from ifc_hf.model.video_files import VideoWriter, read_frames, video_info
 from ifc_hf.samples import sample_clip
-from ifc_hf.video_io import VideoWriter, read_frames, video_info
+from paths import ROOT
 from tiny_models import tiny_model
 
 gradio = pytest.importorskip("gradio", reason="the demo's extra `app` is not installed")
@@ -27,7 +28,6 @@ gradio = pytest.importorskip("gradio", reason="the demo's extra `app` is not ins
 from ifc_hf.app import Demo, darken_around  # noqa: E402 -- after it is known that Gradio is there
 from ifc_hf.outputs.writer import Shot  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
 NUM_FRAMES = 4
 SECONDS_TO_START, SECONDS_TO_ANSWER = 600, 300  # other work may run on the machine
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

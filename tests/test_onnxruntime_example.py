@@ -13,11 +13,12 @@ import pytest
 from exported_models import tiny_checkpoint, tiny_onnx_folder
 from ifc_hf import IfcVideoSegmenter
 from ifc_hf.loading import load_checkpoint
-from ifc_hf.mask_utils_ifc import decode_rle
+from ifc_hf.model.masks import decode_rle
+from ifc_hf.model.video_files import VideoWriter, read_frames
 from ifc_hf.samples import sample_clip
-from ifc_hf.video_io import VideoWriter, read_frames
+from paths import SCRIPTS
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "segment_with_onnxruntime.py"
+SCRIPT = SCRIPTS / "segment_with_onnxruntime.py"
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime") is None, reason="onnxruntime is in the extra `export`"

@@ -7,27 +7,27 @@ from .registration import register_all
 
 if TYPE_CHECKING:
     from .checkpoints import default_checkpoint
-    from .configuration_ifc import IfcConfig
     from .data import load_coco, load_ytvis
     from .evaluation import YtvisMap
-    from .image_processing_ifc import IfcImageProcessor
-    from .modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
-    from .pipeline_ifc import VideoInstanceSegmentationPipeline
-    from .tracking_ifc import IfcClipTracker
+    from .model.configuration_ifc import IfcConfig
+    from .model.image_processing_ifc import IfcImageProcessor
+    from .model.modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
+    from .model.pipeline_ifc import VideoInstanceSegmentationPipeline
+    from .model.tracking import IfcClipTracker
+    from .model.video_segmenter import IfcVideoSegmenter
     from .training import IfcTrainer, IfcTrainingArguments
-    from .video_segmenter_ifc import IfcVideoSegmenter
 
 # Where each public name lives; imported at its first use, because Transformers' model classes cost seconds to import.
 MODULE_OF = {
-    "IfcClipTracker": "tracking_ifc",
-    "IfcConfig": "configuration_ifc",
-    "IfcForVideoInstanceSegmentation": "modeling_ifc",
-    "IfcImageProcessor": "image_processing_ifc",
-    "IfcModel": "modeling_ifc",
+    "IfcClipTracker": "model.tracking",
+    "IfcConfig": "model.configuration_ifc",
+    "IfcForVideoInstanceSegmentation": "model.modeling_ifc",
+    "IfcImageProcessor": "model.image_processing_ifc",
+    "IfcModel": "model.modeling_ifc",
     "IfcTrainer": "training",
     "IfcTrainingArguments": "training",
-    "IfcVideoSegmenter": "video_segmenter_ifc",
-    "VideoInstanceSegmentationPipeline": "pipeline_ifc",
+    "IfcVideoSegmenter": "model.video_segmenter",
+    "VideoInstanceSegmentationPipeline": "model.pipeline_ifc",
     "YtvisMap": "evaluation",
     "default_checkpoint": "checkpoints",
     "load_coco": "data",

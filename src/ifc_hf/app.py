@@ -23,19 +23,19 @@ import numpy as np
 
 from .checkpoints import default_checkpoint
 from .loading import load_checkpoint
+from .model.pipeline_ifc import known_label_ids
+from .model.video_segmenter import IfcVideoSegmenter
 from .outputs.drawing import DrawingStyle, TrackDrawer
 from .outputs.drawn_video import DrawnVideo
 from .outputs.files import FILES
+from .outputs.instances import best_labels, track_caption
 from .outputs.pictures import Cutouts
 from .outputs.prediction import Prediction
-from .outputs.processes import default_device
 from .outputs.segmenting import replay, segment
 from .outputs.source import VideoSource
 from .outputs.writer import Shot
-from .pipeline_ifc import known_label_ids
+from .processes import default_device
 from .samples import sample_clip
-from .video_segmenter_ifc import IfcVideoSegmenter
-from .visualization import best_labels, track_caption
 
 gr: Any
 try:

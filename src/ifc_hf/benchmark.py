@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from .tracking_ifc import IfcClipTracker
-from .video_io import read_frames
-from .video_segmenter_ifc import IfcVideoSegmenter
+from .model.tracking import IfcClipTracker
+from .model.video_files import read_frames
+from .model.video_segmenter import IfcVideoSegmenter
 
 DECODE, REST, TOTAL = "decode", "rest", "total"
 # What belongs to which stage: the segmenter's own steps in the order in which a frame passes them.

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .image_processing_ifc import IfcImageProcessor
-    from .modeling_ifc import IfcForVideoInstanceSegmentation
+    from .model.image_processing_ifc import IfcImageProcessor
+    from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
 FILE_NAMES = {"onnx": "model.onnx", "torch-export": "model.pt2", "aoti": "model.pt2"}
 FORMATS = tuple(FILE_NAMES)
@@ -217,8 +217,8 @@ def sample_clips(
         num_frames: Fixed T.
         has_mask: Whether to return the mask; a masked clip with free sizes has padding.
     """
+    from .model.video_files import read_frames
     from .samples import sample_clip
-    from .video_io import read_frames
 
     frames = list(read_frames(sample_clip()))
     if size_hw is not None and num_frames is not None:

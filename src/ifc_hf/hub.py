@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from .model_cards import model_card
+from .cards.template import model_card
 
 CARD = "README.md"
 # The network's errors that are no answers of the Hub. They belong to the HTTP library, which is httpx or httpx2 by the
@@ -53,8 +53,8 @@ def push_model(
     """
     from transformers import AutoConfig
 
-    from .image_processing_ifc import IfcImageProcessor
-    from .modeling_ifc import IfcForVideoInstanceSegmentation
+    from .model.image_processing_ifc import IfcImageProcessor
+    from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
     folder = existing_folder(folder)
     api = HfApi(token=checked_token(token))

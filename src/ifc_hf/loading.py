@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .image_processing_ifc import IfcImageProcessor
-    from .modeling_ifc import IfcForVideoInstanceSegmentation
+    from .model.image_processing_ifc import IfcImageProcessor
+    from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
 
 def load_checkpoint(

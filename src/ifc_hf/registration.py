@@ -19,13 +19,15 @@ from wrapt import register_post_import_hook
 def register_all() -> None:
     """Arranges every registration; imports neither a model nor an Auto module."""
     auto = "transformers.models.auto"
-    register_when_used("configuration_ifc", "IfcConfig", f"{auto}.configuration_auto", register_config)
-    register_when_used("modeling_ifc", "IfcForVideoInstanceSegmentation", f"{auto}.modeling_auto", register_models)
+    register_when_used("model.configuration_ifc", "IfcConfig", f"{auto}.configuration_auto", register_config)
     register_when_used(
-        "image_processing_ifc", "IfcImageProcessor", f"{auto}.image_processing_auto", register_image_processor
+        "model.modeling_ifc", "IfcForVideoInstanceSegmentation", f"{auto}.modeling_auto", register_models
     )
     register_when_used(
-        "pipeline_ifc", "VideoInstanceSegmentationPipeline", "transformers.pipelines", register_pipeline
+        "model.image_processing_ifc", "IfcImageProcessor", f"{auto}.image_processing_auto", register_image_processor
+    )
+    register_when_used(
+        "model.pipeline_ifc", "VideoInstanceSegmentationPipeline", "transformers.pipelines", register_pipeline
     )
 
 
@@ -56,7 +58,7 @@ def register_config() -> None:
     """Makes `AutoConfig` know `model_type: "ifc"`."""
     from transformers import AutoConfig
 
-    from .configuration_ifc import IfcConfig
+    from .model.configuration_ifc import IfcConfig
 
     AutoConfig.register(IfcConfig.model_type, IfcConfig, exist_ok=True)
 
@@ -65,10 +67,10 @@ def register_models() -> None:
     """Makes the Auto classes know the model and its head, and `AutoBackbone` the trunk of EfficientNet-Lite."""
     from transformers import AutoBackbone, AutoModel, AutoModelForInstanceSegmentation
 
-    from .configuration_efficientnet_lite import EfficientNetLiteConfig
-    from .configuration_ifc import IfcConfig
-    from .modeling_efficientnet_lite import EfficientNetLiteBackbone
-    from .modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
+    from .model.configuration_efficientnet_lite import EfficientNetLiteConfig
+    from .model.configuration_ifc import IfcConfig
+    from .model.modeling_efficientnet_lite import EfficientNetLiteBackbone
+    from .model.modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
 
     AutoModel.register(IfcConfig, IfcModel, exist_ok=True)
     AutoModelForInstanceSegmentation.register(IfcConfig, IfcForVideoInstanceSegmentation, exist_ok=True)
@@ -82,8 +84,8 @@ def register_image_processor() -> None:
     """
     from transformers import AutoImageProcessor
 
-    from .configuration_ifc import IfcConfig
-    from .image_processing_ifc import IfcImageProcessor
+    from .model.configuration_ifc import IfcConfig
+    from .model.image_processing_ifc import IfcImageProcessor
 
     classes: dict[str, type] = {"torchvision": IfcImageProcessor, "pil": IfcImageProcessor}
     AutoImageProcessor.register(IfcConfig, image_processor_classes=classes, exist_ok=True)
@@ -94,7 +96,7 @@ def register_pipeline() -> None:
     from transformers import AutoModelForInstanceSegmentation
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .pipeline_ifc import TASK, VideoInstanceSegmentationPipeline
+    from .model.pipeline_ifc import TASK, VideoInstanceSegmentationPipeline
 
     if TASK not in PIPELINE_REGISTRY.supported_tasks:
         PIPELINE_REGISTRY.register_pipeline(

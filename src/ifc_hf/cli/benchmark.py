@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ..benchmark import benchmark_video, describe_machine, package_versions, write_report
     from ..loading import load_checkpoint
+    from ..model.video_segmenter import IfcVideoSegmenter
     from ..samples import sample_clip
-    from ..video_segmenter_ifc import IfcVideoSegmenter
 
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)  # before the work, not after it

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         OSError: If the output exists already or can't be written.
     """
     from ..conversion import convert_checkpoint, write_original_checkpoint
-    from ..modeling_ifc import IfcForVideoInstanceSegmentation
+    from ..model.modeling_ifc import IfcForVideoInstanceSegmentation
 
     if args.to_original:
         model = IfcForVideoInstanceSegmentation.from_pretrained(args.checkpoint)

@@ -171,8 +171,8 @@ def draw_frames(videos: list[dict[str, Any]], label_names: list[str], image_fold
     import numpy as np
     from PIL import Image, ImageOps
 
-    from ..mask_utils_ifc import decode_rle
-    from ..visualization import draw_instances
+    from ..model.masks import decode_rle
+    from ..outputs.instances import draw_instances
 
     if num_frames < 1:
         raise ValueError(f"--num-frames: expected at least 1, got {num_frames}")

@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
 
     from ..data.labels import category_ids, has_annotations
     from ..evaluation import YtvisAccumulator
-    from ..outputs.processes import default_device
-    from ..training.result_files import category_table, join_parts, predict_videos, write_scores, write_submission
-    from ..training.track_pictures import WorstTracks, plot_precision_recall
-    from ..training.video_evaluation import class_names
-    from ..visualization import require_supervision
+    from ..outputs.instances import require_supervision
+    from ..processes import default_device
+    from ..scoring.result_files import category_table, join_parts, predict_videos, write_scores, write_submission
+    from ..scoring.track_pictures import WorstTracks, plot_precision_recall
+    from ..scoring.video_evaluation import class_names
 
     # Without being told, accelerate takes processes without an accelerator for runs of their own.
     state = PartialState(cpu=default_device() == "cpu")
@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
 def make_segmenter(args: argparse.Namespace, device: Any) -> Any:
     """The model of the arguments as an `IfcVideoSegmenter`."""
-    from ..image_processing_ifc import IfcImageProcessor
-    from ..modeling_ifc import IfcForVideoInstanceSegmentation
-    from ..video_segmenter_ifc import IfcVideoSegmenter
+    from ..model.image_processing_ifc import IfcImageProcessor
+    from ..model.modeling_ifc import IfcForVideoInstanceSegmentation
+    from ..model.video_segmenter import IfcVideoSegmenter
 
     model = IfcForVideoInstanceSegmentation.from_pretrained(args.model).to(device)
     return IfcVideoSegmenter(

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from ..checkpoints import default_checkpoint
 
 if TYPE_CHECKING:
+    from ..model.video_segmenter import IfcVideoSegmenter
     from ..outputs.source import VideoSource
-    from ..video_segmenter_ifc import IfcVideoSegmenter
 
 DRAW_FROM_SCORE = 0.3
 DEFAULT_OUTPUTS = ("tracks", "video")
@@ -135,13 +135,13 @@ def run(args: argparse.Namespace) -> int:
         ValueError: If two videos would go to the same folder, or a class is unknown.
         ImportError: If a library is missing for an output.
     """
+    from ..model.pipeline_ifc import known_label_ids
     from ..outputs.drawing import DrawingStyle
     from ..outputs.files import require_libraries
     from ..outputs.job import VideoJob
-    from ..outputs.processes import Processes
     from ..outputs.source import find_sources
     from ..outputs.ytvis_results import write_ytvis_results
-    from ..pipeline_ifc import known_label_ids
+    from ..processes import Processes
 
     style = DrawingStyle(not args.no_labels, not args.no_trails, not args.no_legend, args.boxes)
     sources = find_sources(args.videos, args.frames and tuple(args.frames), args.fps)
@@ -214,7 +214,7 @@ def load_segmenter(args: argparse.Namespace, device: str) -> "IfcVideoSegmenter"
         OSError: If there is no model.
     """
     from ..loading import load_checkpoint
-    from ..video_segmenter_ifc import IfcVideoSegmenter
+    from ..model.video_segmenter import IfcVideoSegmenter
 
     model, processor = load_checkpoint(args.model, device)
     return IfcVideoSegmenter(

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..configuration_ifc import IfcConfig
-from ..image_processing_ifc import IfcImageProcessor
-from ..modeling_ifc import IfcForVideoInstanceSegmentation
+from ..cards.published import converted_card
+from ..data.class_names import CLASS_NAMES
+from ..model.configuration_ifc import IfcConfig
+from ..model.image_processing_ifc import IfcImageProcessor
+from ..model.modeling_ifc import IfcForVideoInstanceSegmentation
 from .checkpoint_files import CheckpointError, read_checkpoint
-from .class_names import CLASS_NAMES
-from .model_card import converted_card
 from .name_map import CLASS_WEIGHTS, Layout, convert_state_dict, name_map, to_original_state_dict
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from torch import Tensor
 
-from ..configuration_efficientnet_lite import EfficientNetLiteConfig
+from ..model.configuration_efficientnet_lite import EfficientNetLiteConfig
 from .checkpoint_files import CheckpointError
 from .name_map import BATCH_NORM_LEAVES, check_names
 

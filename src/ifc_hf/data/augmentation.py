@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from transformers.image_utils import SizeDict
 
-from ..frames_ifc import nearest_source_indices, resized_size_hw
+from ..model.frames import nearest_source_indices, resized_size_hw
 
 BoolArray = NDArray[np.bool_]
 

@@ -6,11 +6,10 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from .files import read_json
 from .frames import missing_frames, wrong_sizes
 from .layout import SplitLocation, locate_coco, locate_ytvis
 from .parse import ParsedSplit, coco_as_ytvis, describe_video, parse_ytvis
-from .problems import DataSetError, Problem
+from .problems import DataSetError, Problem, read_data_file
 from .vos_folder import parse_palette_folder
 
 
@@ -79,7 +78,7 @@ def read_split(
 
 def read_annotations(annotation_file: Path, is_coco: bool = False) -> ParsedSplit:
     """Read and parse an annotation file in YouTube-VIS or COCO format."""
-    content, file = read_json(annotation_file), str(annotation_file)
+    content, file = read_data_file(annotation_file), str(annotation_file)
     if is_coco:
         return parse_ytvis(coco_as_ytvis(content, file), file, noun="image")
     return parse_ytvis(content, file)

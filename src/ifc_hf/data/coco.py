@@ -9,10 +9,11 @@ from typing import Any
 
 import datasets
 
+from ..files import content_hash
 from .builder import BOX, SEGMENTATION, build
-from .files import content_hash, read_json
 from .layout import locate_coco
 from .parse import ParsedSplit, coco_as_ytvis, parse_ytvis
+from .problems import read_data_file
 from .ytvis import as_stream
 
 
@@ -55,7 +56,7 @@ def load_coco(
 def read_coco(annotation_file: Path) -> ParsedSplit:
     """Read and parse a COCO file."""
     file = str(annotation_file)
-    return parse_ytvis(coco_as_ytvis(read_json(annotation_file), file), file, noun="image")
+    return parse_ytvis(coco_as_ytvis(read_data_file(annotation_file), file), file, noun="image")
 
 
 def make_row(image: dict[str, Any], image_folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..mask_utils_ifc import decode_rle
+from ..model.masks import decode_rle
 
 
 def decode_masks(segmentations: Sequence[Any], size_hw: tuple[int, int], where: str) -> NDArray[np.bool_]:

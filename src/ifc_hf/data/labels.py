@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import datasets
 
-from .files import read_json
+from .problems import read_data_file
 
 Rows: TypeAlias = "datasets.Dataset | datasets.IterableDataset"
 
@@ -54,7 +54,7 @@ def read_label_map(mapping: Mapping[str, str | None] | str | os.PathLike[str]) -
     Raises:
         ValueError: If it is anything else.
     """
-    content = dict(mapping) if isinstance(mapping, Mapping) else read_json(Path(mapping))
+    content = dict(mapping) if isinstance(mapping, Mapping) else read_data_file(Path(mapping))
     is_map = isinstance(content, dict) and all(value is None or isinstance(value, str) for value in content.values())
     if not is_map or not any(content.values()):
         raise ValueError(f'expected a map of class names {{"name": "name wanted" or null}}, got {str(content)[:200]}')

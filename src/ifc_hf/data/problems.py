@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import FileError, read_json
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,16 @@ def raise_if_fatal(problems: Sequence[Problem]) -> None:
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
         raise DataSetError(fatal)
+
+
+def read_data_file(path: Path) -> Any:
+    """Content of a JSON file of a data set.
+
+    Raises:
+        DataSetError: If it is missing, or broken: with line and column.
+    """
+    try:
+        return read_json(path)
+    except FileError as error:
+        kind = "broken JSON" if path.exists() else "missing JSON"
+        raise DataSetError([Problem(kind, str(error).removeprefix(f"{path}: "), str(path))]) from error

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..mask_utils_ifc import checked_polygon, rle_size_hw, run_lengths
+from ..model.masks import checked_polygon, rle_size_hw, run_lengths
 
 BOX_TOLERANCE_PIXELS = 2.0  # polygons are annotated between pixels: their boxes differ from the mask's by about one
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..mask_utils_ifc import encode_rle, masks_to_boxes_xyxy
-from .files import write_json
+from ..files import write_json
+from ..model.masks import encode_rle, masks_to_boxes_xyxy
 
 SHAPE_NAMES = ("circle", "square", "triangle")
 CATEGORIES = [{"id": index + 1, "name": name, "supercategory": "shape"} for index, name in enumerate(SHAPE_NAMES)]

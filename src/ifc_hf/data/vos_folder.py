@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..mask_utils_ifc import encode_rle
-from .files import read_json
+from ..model.masks import encode_rle
 from .parse import ParsedSplit, parse_ytvis
-from .problems import DataSetError, Problem
+from .problems import DataSetError, Problem, read_data_file
 
 VOID = 255  # DAVIS marks pixels that belong to nobody with it
 ONLY_CATEGORY = "object"  # DAVIS names no classes
@@ -43,7 +42,7 @@ def palette_folder_as_ytvis(image_folder: Path, split: str) -> dict[str, Any]:
     """Content of a YouTube-VIS file for such a folder; see `parse_palette_folder`."""
     folder = annotation_folder(image_folder)
     meta_file = image_folder.parent / "meta.json"
-    meta = read_json(meta_file)["videos"] if meta_file.is_file() else {}
+    meta = read_data_file(meta_file)["videos"] if meta_file.is_file() else {}
     categories: dict[str, int] = {}
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -9,10 +9,11 @@ from typing import Any
 
 import datasets
 
+from ..files import content_hash
 from .builder import BOX, SEGMENTATION, build
-from .files import content_hash, read_json
 from .layout import HELD_OUT_SPLITS, SplitLocation, locate_ytvis
 from .parse import ParsedSplit, parse_ytvis
+from .problems import read_data_file
 from .vos_folder import palette_folder_hash, parse_palette_folder
 
 
@@ -82,7 +83,7 @@ def load_ytvis(
 
 def read_ytvis(annotation_file: Path) -> ParsedSplit:
     """Read and parse a YouTube-VIS file."""
-    return parse_ytvis(read_json(annotation_file), str(annotation_file))
+    return parse_ytvis(read_data_file(annotation_file), str(annotation_file))
 
 
 def make_row(video: dict[str, Any], image_folder: Path) -> dict[str, Any]:

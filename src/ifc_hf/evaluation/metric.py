@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
+
 import evaluate
 
 from .settings import EvaluationSettings

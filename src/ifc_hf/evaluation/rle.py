@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from ..mask_utils_ifc import decode_segmentation, decompress_counts, rle_size_hw
+from ..model.masks import decode_segmentation, decompress_counts, rle_size_hw
 
 Rle: TypeAlias = dict[str, Any]  # {"size": [H, W], "counts": str or bytes}, compressed
 IntArray: TypeAlias = npt.NDArray[np.int64]

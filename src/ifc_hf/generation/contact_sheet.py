@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.files import read_json
-from ..mask_utils_ifc import decode_rle
-from ..visualization import track_color
+from ..files import read_json
+from ..model.masks import decode_rle
+from ..outputs.instances import track_color
 from .writer import TRACKS_FILE, SplitFolder, clip_name
 
 TILE_WIDTH = 240

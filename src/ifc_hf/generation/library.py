@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..conversion.class_names import YTVIS_2019
+from ..data.class_names import YTVIS_2019
 from .film import film
 from .packages import MANIFEST, Package, check_packages, read_manifest
 from .pictures import iconify, iconify_glyph, largest_part, panorama, photo, raster

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data.files import read_json, write_json
 from ..data.synthetic import describe_masks
+from ..files import read_json, write_json
 from .compositing import render_clip
 from .library import AssetLibrary
 from .scene import draw_scene

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..mask_utils_ifc import masks_to_boxes_xyxy
-from ..visualization import (
+from ..model.masks import masks_to_boxes_xyxy
+from .instances import (
     DARK_RGB,
     LIGHT_RGB,
     PALETTE_RGB,

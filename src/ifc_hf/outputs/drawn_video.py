@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-from ..video_io import VideoWriter
+from ..model.video_files import VideoWriter
 from .writer import Shot, ShotWriter
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from .timeline import write_timeline
 from .writer import remove_leftovers
 
 if TYPE_CHECKING:
-    from ..video_segmenter_ifc import IfcVideoSegmenter
+    from ..model.video_segmenter import IfcVideoSegmenter
 
 CAMERA_FPS = 25.0  # taken for what plays at a rate of its own; every frame has its time besides
 

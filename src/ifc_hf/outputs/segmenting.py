@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ..pipeline_ifc import keep_classes
-from ..visualization import best_labels, track_caption, visible_tracks
+from ..model.pipeline_ifc import keep_classes
 from .drawing import TrackDrawer
+from .instances import best_labels, track_caption, visible_tracks
 from .prediction import Prediction
 from .source import Reading, VideoSource
 from .writer import Shot
 
 if TYPE_CHECKING:
-    from ..video_io import Frame
-    from ..video_segmenter_ifc import FrameResult, IfcVideoSegmenter
+    from ..model.video_files import Frame
+    from ..model.video_segmenter import FrameResult, IfcVideoSegmenter
 
 
 def segment(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlparse
 
-from ..video_inputs_ifc import ADDRESS_BEGINNINGS, is_live, is_pattern, is_picture, matching_files, open_timed_frames
-from ..video_io import IMAGE_SUFFIXES, Frame, TruncatedVideoError, video_info
+from ..model.video_files import IMAGE_SUFFIXES, Frame, TruncatedVideoError, video_info
+from ..model.video_inputs import ADDRESS_BEGINNINGS, is_live, is_pattern, is_picture, matching_files, open_timed_frames
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..visualization import best_labels, track_color
+from .instances import best_labels, track_color
 from .prediction import Prediction
 from .writer import part_path, remove
 

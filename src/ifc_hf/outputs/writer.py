@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ..video_io import Frame
+from ..model.video_files import Frame
 
 
 @dataclass

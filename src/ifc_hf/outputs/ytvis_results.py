@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.files import write_json
+from ..files import write_json
 from .prediction import Prediction
 from .writer import part_path, remove
 

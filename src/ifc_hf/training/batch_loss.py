@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..loss_ifc import ifc_loss
+from ..model.loss import ifc_loss
 
 Labels = Sequence[Mapping[str, Tensor]]
 

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..configuration_ifc import IfcConfig
 from ..conversion import find_packaged_weights
 from ..conversion import load_backbone_weights as read_backbone_weights
-from ..modeling_ifc import IfcForVideoInstanceSegmentation
+from ..model.configuration_ifc import IfcConfig
+from ..model.modeling_ifc import IfcForVideoInstanceSegmentation
 
 
 def build_model(

@@ -14,7 +14,7 @@ from ..data.clips import ClipDataset, ImageClipDataset, MixedClipDataset, VideoC
 from ..data.coco import load_coco
 from ..data.labels import has_annotations, id2label, map_labels
 from ..data.ytvis import load_ytvis
-from ..image_processing_ifc import IfcImageProcessor
+from ..model.image_processing_ifc import IfcImageProcessor
 from .arguments import IfcTrainingArguments
 from .models import build_model
 from .recipe import Recipe

@@ -14,15 +14,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, SaveStrategy, TrainOutput, speed_metrics
 
+from ..cards.trained import training_card
 from ..data.clips import ClipDataset
 from ..data.collator import ClipCollator
-from ..video_segmenter_ifc import IfcVideoSegmenter
+from ..model.video_segmenter import IfcVideoSegmenter
+from ..scoring.result_files import write_text
+from ..scoring.video_evaluation import SCORE_NAMES, score_videos
 from .arguments import IfcTrainingArguments
 from .batch_loss import BatchLoss
 from .checkpoints import check_disk_space, checkpoint_bytes, last_whole_checkpoint
-from .model_card import training_card
-from .result_files import write_text
-from .video_evaluation import SCORE_NAMES, score_videos
 
 
 class NewClipsEveryEpoch(TrainerCallback):
@@ -209,7 +209,7 @@ class IfcTrainer(Trainer):
         """
         raise NotImplementedError(
             "IfcTrainer.predict: the masks of whole videos don't fit into one array. Use `ifc-hf evaluate` (or "
-            "ifc_hf.training.result_files.predict_videos), which writes RLEs, or trainer.evaluate for the score."
+            "ifc_hf.scoring.result_files.predict_videos), which writes RLEs, or trainer.evaluate for the score."
         )
 
     def create_model_card(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..files import read_json
 from ..parse import coco_as_ytvis
+from ..problems import read_data_file
 from ..segmentation import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, in_number_order
 
@@ -32,7 +32,7 @@ def read_coco_video(source: Path, frames: Path | None = None) -> Source:
         DataSetError: If it is no COCO file, or an annotation has no track, mask or known image and category.
     """
     json_file = source / "annotations" / "instances_default.json" if source.is_dir() else source
-    file, content = str(json_file), read_json(json_file)
+    file, content = str(json_file), read_data_file(json_file)
     coco_as_ytvis(content, file)  # says what is wrong with the file as a whole
     places = [json_file.parent.parent / "images" / "default", json_file.parent.parent / "images", json_file.parent]
     folder = frames or next(place for place in places if place.is_dir())

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ...mask_utils_ifc import encode_rle
+from ...model.masks import encode_rle
 from ..segmentation import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, list_pictures
 

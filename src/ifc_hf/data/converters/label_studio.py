@@ -13,9 +13,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ...mask_utils_ifc import encode_rle
-from ..files import read_json
+from ...model.masks import encode_rle
 from ..frames import picture_size_hw
+from ..problems import read_data_file
 from ..segmentation import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, list_pictures
 
@@ -39,7 +39,7 @@ def read_label_studio(source: Path, frames: Path | None = None) -> Source:
     Raises:
         DataSetError: If it is no such file, has video tasks, identities are missing, or a mask can't be read.
     """
-    file, tasks = str(source), read_json(source)
+    file, tasks = str(source), read_data_file(source)
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and "data" in task for task in tasks):
         fail("wrong format", "expected Label Studio's JSON export: a list of tasks with 'data'", file)
     pictures = list_pictures(frames or source.parent)

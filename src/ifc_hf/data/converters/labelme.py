@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ...mask_utils_ifc import encode_rle
-from ..files import read_json
+from ...model.masks import encode_rle
 from ..frames import picture_size_hw
+from ..problems import read_data_file
 from ..segmentation import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, list_pictures
 
@@ -59,7 +59,7 @@ def _read_video(folder: Path, images: Path, source: Path) -> AnnotatedVideo:
 
 
 def _add_frame(video: AnnotatedVideo, frame: int, json_file: Path) -> None:
-    file, content = str(json_file), read_json(json_file)
+    file, content = str(json_file), read_data_file(json_file)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         fail("wrong format", "expected a labelme file with a list 'shapes'", file, video.name, frame=frame)
     size_hw = (content.get("imageHeight") or video.height, content.get("imageWidth") or video.width)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...mask_utils_ifc import encode_rle
+from ...model.masks import encode_rle
 from .common import AnnotatedVideo, Source, fail, in_number_order
 
 INSTANCES_PER_CLASS = 1000

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..files import write_json
+from ...files import write_json
 from ..segmentation import area_of_rle, box_of_rle
 from .common import AnnotatedVideo, Source, fail
 

@@ -1,0 +1,1 @@
+"""Model cards: the template, those of the published checkpoints, that of a training."""

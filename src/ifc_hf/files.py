@@ -1,0 +1,147 @@
+"""Files that appear as a whole or not at all, and the reading of JSON.
+
+The ground floor: this module imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class FileError(ValueError):
+    """A file that is missing or broken; the message names it."""
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file as a whole or not at all.
+
+    Args:
+        path: Name of the result; its folder is made if it is missing. What lies there is replaced.
+
+    Yields:
+        A temporary name of this process beside the result, with the same suffix, to write to. When the block ends, the
+        content goes to the disk and takes the name of the result; after any exception nothing is left.
+
+    Example:
+        >>> with whole_file("scores.json") as temporary:  # doctest: +SKIP
+        ...     temporary.write_text("{}")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        remove(temporary)
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a folder as a whole or not at all; otherwise like `whole_file`.
+
+    Yields:
+        An empty temporary folder. A folder of the result's name is replaced with all that it holds.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, former = temporary_name(path), temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            sync(file)
+        sync(temporary)
+        if path.exists():  # a folder can't be replaced while it holds something
+            os.replace(path, former)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        if former.exists() and not path.exists():
+            os.replace(former, path)
+        remove(temporary)
+        remove(former)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside a path that no other process or thread uses, hidden, with the same suffix."""
+    return path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        FileError: If it is missing, or broken: with line and column.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:  # some editors begin a file with a byte order mark
+            return json.load(stream)
+    except FileNotFoundError as error:
+        raise FileError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not UTF-8 text: {error}") from error
+    except json.JSONDecodeError as error:
+        raise FileError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    except RecursionError as error:
+        raise FileError(f"{path}: not readable JSON: its lists and objects are nested too deeply") from error
+
+
+def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = None) -> None:
+    """Write a JSON file as a whole or not at all."""
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=indent)
+        if indent is not None:
+            stream.write("\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file as a whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        FileError: If the file is missing.
+    """
+    try:
+        with open(path, "rb") as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except FileNotFoundError as error:
+        raise FileError(f"{path}: no such file") from error

@@ -1,0 +1,175 @@
+"""Annotations of a video, in YouTube-VIS form or as plain masks, to the labels that the model trains on.
+
+Letters: N instances, L annotated frames, (H, W) frame size in pixels.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .frames import nearest_source_indices
+from .masks import as_binary_masks, decode_segmentation
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Which class labels exist and how category ids become labels.
+
+    Attributes:
+        category_id_to_label: Label of every category id; None: ids count from 1 without gaps, as in YouTube-VIS.
+        num_labels: K, labels must be below it; None: any label from 0 on.
+    """
+
+    category_id_to_label: Mapping[int, int] | None = None
+    num_labels: int | None = None
+
+    def label_of(self, category_id: Any) -> int:
+        """Class label of a category id.
+
+        Raises:
+            ValueError: If the id is not a known category.
+        """
+        if self.category_id_to_label is None:
+            if category_id is None or int(category_id) < 1:
+                raise ValueError(
+                    f"category_id {category_id}: YouTube-VIS ids count from 1; pass category_id_to_label for others"
+                )
+            return self.checked(int(category_id) - 1)
+        if category_id not in self.category_id_to_label:
+            raise ValueError(f"unknown category_id {category_id}, known are {sorted(self.category_id_to_label)}")
+        return self.checked(self.category_id_to_label[category_id])
+
+    def checked(self, label: int) -> int:
+        """The label, if it exists.
+
+        Raises:
+            ValueError: If it is out of range.
+        """
+        if label < 0 or (self.num_labels is not None and label >= self.num_labels):
+            limit = "0 or more" if self.num_labels is None else f"0 to {self.num_labels - 1}"
+            raise ValueError(f"class label {label} is out of range, expected {limit}")
+        return label
+
+
+def split_annotations(annotations: Any, num_videos: int, is_batch: bool) -> list[Any]:
+    """One annotation per video.
+
+    Args:
+        annotations: That of the video, or a list with one per video.
+        num_videos: B.
+        is_batch: Whether the videos came as a list of videos.
+
+    Raises:
+        ValueError: If their number differs from the number of videos.
+    """
+    if not is_batch:
+        return [annotations]
+    if not isinstance(annotations, Sequence) or len(annotations) != num_videos:
+        got = f"{len(annotations)} of them" if isinstance(annotations, Sequence) else type(annotations).__name__
+        raise ValueError(f"annotations: expected a list with one entry for each of the {num_videos} videos, got {got}")
+    return list(annotations)
+
+
+def make_labels(
+    annotation: Any,
+    num_frames: int,
+    size_hw: tuple[int, int],
+    new_size_hw: tuple[int, int],
+    padded_shape: tuple[int, int, int],
+    label_space: LabelSpace,
+) -> dict[str, np.ndarray]:
+    """Labels of one video.
+
+    Args:
+        annotation: `{"class_labels": (N,), "masks": (N, L, H, W)}`, or `{"annotations": [...]}`, or that list: a dict
+            per instance with `category_id`, `segmentations` (L entries, None where absent; `segmentation` if L is 1)
+            and optionally `id` and `iscrowd`. Crowds and instances absent from all frames are left out.
+        num_frames: L.
+        size_hw: Frame size to which the masks refer.
+        new_size_hw: Frame size after resizing; masks follow by nearest neighbour.
+        padded_shape: T, H, W of the batch; masks are padded with zeros.
+        label_space: The classes.
+
+    Returns:
+        `class_labels` (N,) int64 and `masks` (N, T, H, W) bool.
+
+    Raises:
+        ValueError: If something doesn't fit; the message names annotation and frame.
+
+    Source: the reference's training mapper (masks through Pillow's nearest neighbour).
+    """
+    if isinstance(annotation, Mapping) and "class_labels" in annotation:
+        instances = list(_plain_instances(annotation, num_frames, size_hw, label_space))
+    else:
+        instances = list(_ytvis_instances(annotation, num_frames, label_space))
+    rows = nearest_source_indices(size_hw[0], new_size_hw[0])
+    columns = nearest_source_indices(size_hw[1], new_size_hw[1])
+    masks = np.zeros((len(instances), *padded_shape), dtype=bool)
+    for index, (_, where, segmentations) in enumerate(instances):
+        for frame, segmentation in enumerate(segmentations):
+            if segmentation is None:
+                continue
+            try:
+                mask = decode_segmentation(segmentation, *size_hw)
+            except ValueError as error:
+                raise ValueError(f"{where}, frame {frame}: {error}") from error
+            masks[index, frame, : len(rows), : len(columns)] = mask[rows[:, None], columns]
+    class_labels = np.array([label for label, _, _ in instances], dtype=np.int64)
+    return {"class_labels": class_labels, "masks": masks}
+
+
+Instance = tuple[int, str, Sequence[Any] | np.ndarray]  # class label, name for errors, one segmentation per frame
+
+
+def _ytvis_instances(annotation: Any, num_frames: int, label_space: LabelSpace) -> Iterator[Instance]:
+    items = annotation.get("annotations") if isinstance(annotation, Mapping) else annotation
+    if not isinstance(items, Sequence) or isinstance(items, str):
+        raise ValueError(
+            "expected a list of instances or a dict with 'annotations' or with 'class_labels' and 'masks', got "
+            + (f"the keys {sorted(annotation)}" if isinstance(annotation, Mapping) else type(annotation).__name__)
+        )
+    for index, item in enumerate(items):
+        where = f"annotation {index}"
+        if not isinstance(item, Mapping):
+            raise ValueError(f"{where}: expected a dict, got {type(item).__name__}")
+        if "id" in item:
+            where = f"annotation {index} (id {item['id']})"
+        segmentations = item.get("segmentations")
+        if segmentations is None and num_frames == 1 and "segmentation" in item:
+            segmentations = [item["segmentation"]]
+        if segmentations is None:
+            raise ValueError(f"{where}: has no 'segmentations', only the keys {sorted(item)}")
+        if len(segmentations) != num_frames:
+            raise ValueError(f"{where}: has {len(segmentations)} segmentations, the video has {num_frames} frames")
+        try:
+            label = label_space.label_of(item.get("category_id"))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if not item.get("iscrowd") and any(segmentation is not None for segmentation in segmentations):
+            yield label, where, segmentations
+
+
+def _plain_instances(
+    annotation: Mapping[str, Any], num_frames: int, size_hw: tuple[int, int], label_space: LabelSpace
+) -> Iterator[Instance]:
+    if "masks" not in annotation:
+        raise ValueError(f"'class_labels' need 'masks' beside them, got the keys {sorted(annotation)}")
+    labels = np.asarray(annotation["class_labels"]).reshape(-1)
+    if isinstance(annotation["masks"], Sequence) and not annotation["masks"]:
+        masks = np.zeros((0, num_frames, *size_hw), dtype=bool)
+    else:
+        masks = as_binary_masks(annotation["masks"], "masks")
+    expected = (len(labels), num_frames, *size_hw)
+    if masks.shape != expected:
+        raise ValueError(f"masks: expected shape (N, L, H, W) = {expected}, got {masks.shape}")
+    for index, (label, instance_masks) in enumerate(zip(labels, masks, strict=True)):
+        where = f"instance {index}"
+        if not float(label).is_integer():
+            raise ValueError(f"{where}: class label {label} is not an integer")
+        try:
+            checked = label_space.checked(int(label))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        yield checked, where, instance_masks

@@ -1,0 +1,118 @@
+"""Result files of benchmarks' servers, written by several processes without any of them holding all masks."""
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ..cards.template import percent
+from ..data.clips import Row
+from ..evaluation import YtvisAccumulator
+from ..model.video_segmenter import IfcVideoSegmenter
+from .track_pictures import WorstTracks
+from .video_evaluation import annotations_of, segment_row
+
+RESULT_FILE = "results.json"
+
+
+def predict_videos(
+    segmenter: IfcVideoSegmenter,
+    rows: Sequence[Row],
+    indices: Iterable[int],
+    part_file: Path,
+    category_ids: Sequence[int],
+    accumulator: YtvisAccumulator | None = None,
+    worst_tracks: WorstTracks | None = None,
+    progress: bool = False,
+) -> None:
+    """Segments videos and writes their predictions as soon as they are there, one JSON object per line.
+
+    Args:
+        segmenter: Made of the model.
+        rows: Rows of `load_ytvis`.
+        indices: Which of them.
+        part_file: Where the predictions go.
+        category_ids: Category id of every label.
+        accumulator: Takes the scores, if the rows have annotations.
+        worst_tracks: Takes the tracks that were found worst, likewise.
+        progress: Show a bar.
+    """
+    with open(part_file, "w", encoding="utf-8") as stream:
+        for index in tqdm(list(indices), desc="Predicting", unit="video", disable=not progress):
+            row = rows[index]
+            predictions = segment_row(segmenter, row)
+            for prediction in predictions:
+                line = {**prediction, "category_id": category_ids[prediction["category_id"]]}
+                stream.write(json.dumps(line) + "\n")
+            if accumulator is not None:
+                accumulator.update(row["video_id"], annotations_of(row), predictions)
+            if worst_tracks is not None:
+                worst_tracks.update(index, row, predictions)
+
+
+def join_parts(part_files: Sequence[Path], folder: Path) -> Path:
+    """Joins the processes' predictions into `results.json` and removes the parts.
+
+    Args:
+        part_files: Of `predict_videos`.
+        folder: Where the file goes.
+
+    Returns:
+        The file: one JSON list.
+    """
+    path = folder / RESULT_FILE
+    unfinished = path.with_suffix(".part")
+    with open(unfinished, "w", encoding="utf-8") as stream:
+        stream.write("[")
+        separator = ""
+        for part_file in part_files:
+            with open(part_file, encoding="utf-8") as part:
+                for line in part:
+                    stream.write(separator + line.rstrip("\n"))
+                    separator = ",\n"
+        stream.write("]\n")
+    os.replace(unfinished, path)
+    for part_file in part_files:
+        part_file.unlink()
+    return path
+
+
+def write_submission(result_file: Path) -> Path:
+    """Packs `results.json` alone into a zip beside it, as the servers of YouTube-VIS and OVIS take it."""
+    path = result_file.with_suffix(".zip")
+    unfinished = path.with_suffix(".part")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(result_file, RESULT_FILE)
+    os.replace(unfinished, path)
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file as a whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def write_scores(scores: dict[str, Any], folder: Path) -> None:
+    """Writes `metrics.json` (the twelve numbers and those per category) and the table as `per_category.md`."""
+    kept = {name: value for name, value in scores.items() if name not in ("precision", "recall")}
+    write_text(folder / "metrics.json", json.dumps(kept, indent=2) + "\n")
+    write_text(folder / "per_category.md", category_table(scores))
+
+
+def category_table(scores: dict[str, Any]) -> str:
+    """Markdown table of the categories that have annotations or predictions, best first, with the mean at the end."""
+    columns = ("AP", "AP50", "AP75", "AR1", "AR10")
+    lines = ["| category | tracks | " + " | ".join(columns) + " |", "|---" * (2 + len(columns)) + "|"]
+    found = [row for row in scores["per_category"] if row["num_gt"] or row["num_dt"]]
+    for row in sorted(found, key=lambda row: -row["AP"]):
+        cells = [row["name"], str(row["num_gt"]), *(percent(row[name]) for name in columns)]
+        lines.append(f"| {' | '.join(cells)} |")
+    number = sum(row["num_gt"] for row in found)
+    lines.append(f"| all | {number} | " + " | ".join(percent(scores[name]) for name in columns) + " |")
+    return "\n".join(lines) + "\n"

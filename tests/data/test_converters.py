@@ -1,0 +1,219 @@
+"""Converters: what each annotation tool writes comes out as the same masks, and what can't be converted is named."""
+
+import base64
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotation_files import CVAT_POLYGON, HEIGHT, WIDTH, cvat_xml, write_frames
+from ifc_hf.data.check import check_split, read_split
+from ifc_hf.data.converters import convert
+from ifc_hf.data.converters.label_studio import decode_brush_rle
+from ifc_hf.data.problems import DataSetError
+from ifc_hf.model.masks import decode_rle, decode_segmentation
+
+TRIANGLE = [4.0, 3.0, 24.0, 3.0, 14.0, 17.0]
+MASK = np.zeros((HEIGHT, WIDTH), dtype=bool)
+MASK[5:9, 10:17], MASK[6, 12] = True, False
+
+
+def triangle() -> np.ndarray:
+    return decode_segmentation([TRIANGLE], HEIGHT, WIDTH)
+
+
+def converted(tmp_path, source, source_format, **kwargs):
+    """Convert, check, and return `{category: [mask or None per frame]}` of the only video."""
+    convert(source, source_format, tmp_path / "out", **kwargs)
+    assert not [problem for problem in check_split(tmp_path / "out") if problem.kind != "unused class"]
+    _, split = read_split(tmp_path / "out")
+    (video,) = split.videos
+    assert (video["height"], video["width"]) == (HEIGHT, WIDTH)
+    return {
+        split.label_names[track["category"]]: [rle and decode_rle(rle) for rle in track["segmentations"]]
+        for track in video["objects"]
+    }
+
+
+def same(masks, expected):
+    assert [mask is None for mask in masks] == [mask is None for mask in expected]
+    for mask, wanted in zip(masks, expected, strict=True):
+        np.testing.assert_array_equal(mask, wanted)
+
+
+CVAT_MASK = '<mask frame="2" outside="0" rle="1, 3, 2, 2" left="10" top="5" width="4" height="2"/>'
+
+
+def test_cvat_polygons_and_masks(tmp_path):
+    write_frames(tmp_path / "cvat/images", ["frame_000000.png", "frame_000001.png", "frame_000002.png"])
+    outside = CVAT_POLYGON.replace('frame="0" outside="0"', 'frame="1" outside="1"')
+    (tmp_path / "cvat/annotations.xml").write_text(cvat_xml(CVAT_POLYGON + outside + CVAT_MASK))
+    expected = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    expected[5, 11:14] = expected[6, 12:14] = True  # runs 1, 3 | 2, 2 along the rows of the 4 x 2 box
+    masks = converted(tmp_path, tmp_path / "cvat", "cvat")
+    same(masks["cat"], [triangle(), None, expected])
+    assert read_split(tmp_path / "out")[1].label_names == ["dog", "cat"]
+    assert (tmp_path / "out/train/JPEGImages/my clip/00002.png").is_file()
+
+
+def test_cvat_with_a_video_file(tmp_path):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    with av.open(tmp_path / "clip.mp4", "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (tmp_path / "annotations.xml").write_text(cvat_xml(CVAT_POLYGON))
+    masks = converted(tmp_path, tmp_path / "annotations.xml", "cvat", frames=tmp_path / "clip.mp4")
+    same(masks["cat"], [triangle(), None, None])
+
+
+@pytest.mark.parametrize(("shapes", "message"), [
+    ('<box frame="1" outside="0" xtl="1" ytl="1" xbr="5" ybr="5"/>', "my clip, annotation 7, frame 1: is a box"),
+    (CVAT_POLYGON.replace('"0" outside', '"9" outside'), "annotation 7, frame 9: there is no such frame"),
+    (CVAT_POLYGON.replace(";14.0,17.0", ""), "annotation 7, frame 0: a polygon needs at least 3 points, got 2"),
+    (CVAT_MASK.replace("2, 2", "2, 9"), "annotation 7, frame 2: mask of 15 pixels in a box at"),
+])  # fmt: skip
+def test_cvat_bad_shapes(tmp_path, shapes, message):
+    write_frames(tmp_path / "cvat/images", ["0.png", "1.png", "2.png"])
+    (tmp_path / "cvat/annotations.xml").write_text(cvat_xml(shapes))
+    with pytest.raises(DataSetError, match=message):
+        convert(tmp_path / "cvat", "cvat", tmp_path / "out")
+    assert not (tmp_path / "out/train.json").exists()
+
+
+def test_cvat_wrong_files(tmp_path):
+    xml_file = tmp_path / "annotations.xml"
+    for text, message in {
+        "<annotations><meta>": "can't be read as XML",
+        "<annotations><meta><project/></meta></annotations>": "expected CVAT's XML of one task or job",
+        "<annotations><meta><task/></meta><image/></annotations>": "has no tracks",
+    }.items():
+        xml_file.write_text(text)
+        with pytest.raises(DataSetError, match=rf"annotations\.xml: .*{message}"):
+            convert(tmp_path, "cvat", tmp_path / "out")
+
+
+def test_mots_png(tmp_path):
+    write_frames(tmp_path / "mots/clip/images", ["1.jpg", "2.jpg", "10.jpg"])
+    instances = tmp_path / "mots/clip/instances"
+    instances.mkdir()
+    (instances / "labels.txt").write_text("cat\ndog\n")
+    for name, mask in {"1": MASK, "2": np.zeros_like(MASK), "10": triangle()}.items():
+        Image.fromarray((mask * 2003).astype(np.uint16)).save(instances / f"{name}.png")
+    same(converted(tmp_path, tmp_path / "mots", "mots")["dog"], [MASK, None, triangle()])
+    (instances / "labels.txt").write_text("cat\n")
+    with pytest.raises(DataSetError, match=r"1\.png, video clip, annotation 2003, frame 0: class 2 has no name"):
+        convert(tmp_path / "mots", "mots", tmp_path / "out")
+    (tmp_path / "mots/clip/images/2.jpg").unlink()
+    with pytest.raises(DataSetError, match="video clip: 1 of 3 frames are not in .*images, first 2"):
+        convert(tmp_path / "mots", "mots", tmp_path / "out")
+
+
+def test_labelme(tmp_path):
+    folder = tmp_path / "clip"
+    write_frames(folder, ["f1.jpg", "f2.jpg", "f10.jpg"])
+    buffer = io.BytesIO()
+    Image.fromarray(MASK[5:9, 10:17]).save(buffer, format="PNG")
+    mask_shape = {"label": "cat", "group_id": 1, "shape_type": "mask", "points": [[10, 5], [16, 8]],
+                  "mask": base64.b64encode(buffer.getvalue()).decode()}  # fmt: skip
+    polygon = {"label": "cat", "group_id": 1, "shape_type": "polygon", "points": np.reshape(TRIANGLE, (3, 2)).tolist()}
+    size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+    (folder / "f1.json").write_text(json.dumps({"shapes": [mask_shape], **size}))
+    (folder / "f10.json").write_text(json.dumps({"shapes": [polygon, mask_shape], **size}))
+    masks = converted(tmp_path, folder, "labelme")
+    same(masks["cat"], [MASK, None, MASK | triangle()])  # two shapes of one group are one object
+    for shapes, message in (
+        ([{**polygon, "group_id": None}] * 2, "frame 1: 2 shapes 'cat' without group_id"),
+        ([{**polygon, "shape_type": "rectangle"}], "annotation cat 1, frame 1: is a rectangle"),
+        ([{**mask_shape, "mask": "AAAA"}], "annotation cat 1, frame 1: the mask can't be read"),
+    ):
+        (folder / "f2.json").write_text(json.dumps({"shapes": shapes, **size}))
+        with pytest.raises(DataSetError, match=rf"f2\.json, video clip, {message}"):
+            convert(folder, "labelme", tmp_path / "out")
+
+
+@pytest.mark.parametrize("dialect", ["cvat", "mmtracking"])
+def test_coco_video(tmp_path, dialect):
+    names = [f"frame_{index}.jpg" for index in (0, 1, 10)]
+    write_frames(tmp_path / "coco/images", names)
+    (tmp_path / "coco/annotations").mkdir()
+    images = [{"id": 5 - i, "file_name": name, "height": HEIGHT, "width": WIDTH} for i, name in enumerate(names)]
+    annotations = [{"id": i, "image_id": 5 - i, "category_id": 3, "segmentation": [TRIANGLE]} for i in (0, 2)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 3, "name": "cat"}]}
+    if dialect == "cvat":
+        for annotation in annotations:
+            annotation["attributes"] = {"track_id": 4, "occluded": False}
+    else:
+        content["videos"] = [{"id": 1, "name": "clips/a"}]
+        for frame, image in enumerate(images):
+            image.update(video_id=1, frame_id=frame)
+        for annotation in annotations:
+            annotation["instance_id"] = 4
+    json_file = tmp_path / "coco/annotations/instances_default.json"
+    json_file.write_text(json.dumps(content))
+    same(converted(tmp_path, tmp_path / "coco", "coco-video")["cat"], [triangle(), None, triangle()])
+    annotations[1].pop("attributes" if dialect == "cvat" else "instance_id")
+    json_file.write_text(json.dumps(content))
+    with pytest.raises(DataSetError, match="annotation 2, frame 2: has no track_id or instance_id"):
+        convert(tmp_path / "coco", "coco-video", tmp_path / "out")
+
+
+def encode_brush(values: np.ndarray) -> list[int]:
+    """The bit stream that `decode_brush_rle` describes: runs of equal values, and one literal block at the end."""
+    bits = f"{values.size:032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    changes = np.flatnonzero(np.diff(values)) + 1
+    blocks = np.split(values, changes)
+    for block in blocks[:-1]:
+        bits += f"1{3:02b}{block.size - 1:016b}{block[0]:08b}"
+    tail = blocks[-1]
+    bits += f"0{3:02b}{tail.size - 1:016b}" + "".join(f"{value:08b}" for value in tail)
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+
+
+def test_label_studio(tmp_path):
+    write_frames(tmp_path, ["a.jpg", "b.jpg"])
+    rgba = np.repeat(MASK.astype(np.uint8)[..., None] * 255, 4, axis=-1)
+    size = {"original_height": HEIGHT, "original_width": WIDTH}
+    brush = {"id": "r1", "type": "brushlabels", **size,
+             "value": {"format": "rle", "rle": encode_brush(rgba.ravel()), "brushlabels": ["cat"]}}  # fmt: skip
+    percent = (np.reshape(TRIANGLE, (3, 2)) / [WIDTH, HEIGHT] * 100).tolist()
+    polygon = {"id": "r2", "type": "polygonlabels", **size, "value": {"points": percent, "polygonlabels": ["cat"]}}
+    tasks = [
+        {"id": 1, "data": {"image": "/data/upload/3/0a1b2c3d-a.jpg"}, "annotations": [{"result": [brush]}]},
+        {"id": 2, "data": {"image": "/data/local-files/?d=clips/b.jpg"}, "annotations": [{"result": [polygon]}]},
+    ]
+    (tmp_path / "clip.json").write_text(json.dumps(tasks))
+    same(converted(tmp_path, tmp_path / "clip.json", "label-studio")["cat"], [MASK, triangle()])
+    tasks[1]["annotations"][0]["result"].append({**brush, "id": "r3"})
+    (tmp_path / "clip.json").write_text(json.dumps(tasks))
+    with pytest.raises(DataSetError, match="frame 1: 2 regions 'cat' without a track number"):
+        convert(tmp_path / "clip.json", "label-studio", tmp_path / "out")
+    for region, number in (("r2", 1), ("r3", 2)):
+        track = {"id": region, "from_name": "track_number", "type": "number", "value": {"number": number}}
+        tasks[1]["annotations"][0]["result"].append(track)
+    (tmp_path / "clip.json").write_text(json.dumps(tasks))
+    convert(tmp_path / "clip.json", "label-studio", tmp_path / "two")
+    assert len(read_split(tmp_path / "two")[1].videos[0]["objects"]) == 3
+    tasks[0]["annotations"][0]["result"] = [{"type": "videorectangle"}]
+    (tmp_path / "clip.json").write_text(json.dumps(tasks))
+    with pytest.raises(DataSetError, match="has VideoRectangle boxes, no masks"):
+        convert(tmp_path / "clip.json", "label-studio", tmp_path / "out")
+
+
+def test_brush_mask_that_is_cut_off():
+    data = encode_brush(np.arange(8, dtype=np.uint8))
+    np.testing.assert_array_equal(decode_brush_rle(data), np.arange(8))
+    with pytest.raises(ValueError, match=f"cut off after {math.floor(len(data) / 2)} bytes"):
+        decode_brush_rle(data[: len(data) // 2])
+
+
+def test_unknown_format(tmp_path):
+    with pytest.raises(ValueError, match="source_format: expected one of .*got 'vott'"):
+        convert(tmp_path, "vott", tmp_path / "out")

@@ -1,0 +1,93 @@
+"""The writers of results one by one: what is left after an error, times, names, drawing styles, the file of tracks."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ifc_hf.model.masks import encode_rle
+from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer, draw_legend
+from ifc_hf.outputs.instances import track_color
+from ifc_hf.outputs.pictures import Animation, ContactSheet, Cutouts, IdMaps
+from ifc_hf.outputs.prediction import Prediction
+from ifc_hf.outputs.writer import Shot
+
+
+def shot(index: int, masks: np.ndarray, track_ids: list[int], frame: np.ndarray | None = None) -> Shot:
+    frame = np.full((*masks.shape[1:], 3), 90, np.uint8) if frame is None else frame
+    return Shot(index, index / 10, frame, frame, track_ids, ["a/b"] * len(masks), masks)
+
+
+@pytest.mark.parametrize(
+    "make", [IdMaps, Cutouts, lambda path: ContactSheet(path, 2), lambda path: Animation(path, 2, 10)]
+)
+def test_nothing_is_left_after_an_error(tmp_path, make):
+    path = tmp_path / "result.png"
+    with pytest.raises(RuntimeError), make(path) as writer:
+        writer.add(shot(0, np.ones((1, 8, 8), bool), [0]))
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_cutout_of_a_label_that_is_no_file_name(tmp_path):
+    with Cutouts(tmp_path / "cutouts") as cutouts:
+        cutouts.add(shot(0, np.ones((1, 8, 8), bool), [70000]))
+    assert os.listdir(tmp_path / "cutouts") == ["track_70000_a_b.png"]
+
+
+def test_animation_keeps_the_time_and_bounds_its_length(tmp_path):
+    masks = np.zeros((0, 30, 40), bool)
+    with Animation(tmp_path / "a.gif", 1000, 10) as animation:
+        for index in range(1000):
+            animation.add(shot(index, masks, [], np.full((30, 40, 3), index % 200, np.uint8)))
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert picture.n_frames == 200
+        durations = []
+        for frame in range(picture.n_frames):
+            picture.seek(frame)
+            durations.append(picture.info["duration"])
+    assert sum(durations) == pytest.approx(100_000, abs=100)
+
+
+def test_trails_legend_and_labels_can_be_left_out():
+    pytest.importorskip("supervision", reason="drawing is the extra `draw`")
+    frame = np.full((200, 300, 3), 60, np.uint8)
+
+    def last_frame(**style: bool) -> np.ndarray:
+        drawer = TrackDrawer(DrawingStyle(**{"labels": False, "trails": False, "legend": False, **style}))
+        for left in (150, 180, 210):
+            mask = np.zeros((1, 200, 300), bool)
+            mask[0, 120:140, left : left + 20] = True
+            drawn = drawer.draw(frame, mask, [4], ["#4 cat 0.90"], {4: "#4 cat 0.90", 9: "#9 dog 0.50"})
+        return drawn
+
+    plain = last_frame()
+    color = track_color(4)
+    assert (plain[130, 170] == 60).all() and (last_frame(trails=True)[130, 170] == color).all(), "where it came from"
+    legend = last_frame(legend=True)
+    assert (legend[:60, :120] == color).all(-1).any() and (legend[:60, :120] == track_color(9)).all(-1).any()
+    assert not np.array_equal(last_frame(labels=True), plain)
+    assert (frame == 60).all(), "the input must not change"
+
+
+@pytest.mark.parametrize("height", [80, 120, 240])
+def test_a_legend_leaves_half_of_a_low_frame(height):
+    frame = np.full((height, 320, 3), 200, np.uint8)
+    drawn = draw_legend(frame.copy(), {track: f"#{track} cat 0.90" for track in range(20)})
+    changed = (drawn != frame).any(axis=(1, 2))
+    assert changed.any() and not changed[height // 2 + 1 :].any()
+
+
+def test_prediction_files_of_other_kinds_are_not_taken(tmp_path):
+    file = tmp_path / "tracks.json"
+    assert Prediction.load(file) is None
+    for content in ("[]", "{", '{"video": "a.mp4", "tracks": []}'):
+        file.write_text(content)
+        assert Prediction.load(file) is None
+    prediction = Prediction("a.mp4", 4, 4, 10.0, 1, [0.0], True, None, {"threshold": 0.3}, [])
+    prediction.tracks.append({"segmentations": [encode_rle(np.eye(4, dtype=bool))]})
+    prediction.save(file)
+    assert Prediction.load(file) == prediction
+    assert prediction.is_of("a.mp4", {"threshold": 0.3})
+    assert not prediction.is_of("b.mp4", {"threshold": 0.3}) and not prediction.is_of("a.mp4", {"threshold": 0.5})
