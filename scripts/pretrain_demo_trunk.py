@@ -2,7 +2,7 @@
 
     python scripts/pretrain_demo_trunk.py --coco STILLS --output TRUNK
 
-Crops around the objects of generated stills (`ifc-hf dataset generate --format coco --frames 1`), each named by a
+Crops around the objects of generated stills (`make_clips.py generate --format coco --frames 1`), each named by a
 linear layer on the mean of the last map. Without this start, IFC learns from few pictures where objects are long
 before what they are. TRUNK serves as `ifc-hf train --backbone-weights TRUNK`. An interrupted run begins anew.
 """

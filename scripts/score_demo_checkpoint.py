@@ -3,7 +3,7 @@
     python scripts/score_demo_checkpoint.py --data DATA --model IFC=src/ifc_hf/checkpoints/demo \
         --baseline "No memory tokens=runs/no_memory" --per-frame-model "Per frame=runs/per_frame" --output scores.json
 
-DATA holds one folder per evaluation seed, as `ifc-hf dataset generate DATA/SEED --seed SEED` writes it.
+DATA holds one folder per evaluation seed, as `make_clips.py generate DATA/SEED --seed SEED` writes it.
 """
 
 import argparse

@@ -6,12 +6,14 @@
 #   scripts/test.sh -m long               every command of the README and docs/
 set -euo pipefail
 cd "$(dirname "$0")/.."
-extras=app,browser,dev,draw,eval,export,generate,notebook,train
+extras=app,browser,dev,draw,eval,export,notebook,train
+requirements=scripts/clip_factory/requirements.txt
 source scripts/environment.sh
 
 ruff check .
 ruff format --check .
 mypy
+mypy scripts/clip_factory
 lint-imports
 mlinter --no-progress src/ifc_hf/model
 

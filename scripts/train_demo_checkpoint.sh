@@ -18,12 +18,12 @@ train() { # NAME STARTING-POINT... : one recipe of scripts/demo_recipes with two
     --coco "$work/stills" --data "$work/clips" --output "$run" "${resume[@]}" "${@:2}"
 }
 
-ifc-hf dataset assets "$work/assets" --profile full  # what trains is of the profile `permissive` alone
-ifc-hf dataset generate "$work/stills" --assets "$work/assets" --seed 4 --clips 6400 --frames 1 --size 270x480 --format coco
-ifc-hf dataset generate "$work/clips" --assets "$work/assets" --seed 6 --clips 1200 --frames 8 --size 270x480
+python scripts/make_clips.py assets "$work/assets" --profile full  # what trains is of the profile `permissive` alone
+python scripts/make_clips.py generate "$work/stills" --assets "$work/assets" --seed 4 --clips 6400 --frames 1 --size 270x480 --format coco
+python scripts/make_clips.py generate "$work/clips" --assets "$work/assets" --seed 6 --clips 1200 --frames 8 --size 270x480
 for seed in 101 102 103; do
-  ifc-hf dataset generate "$work/val-style/$seed" --assets "$work/assets" --split val-style --seed $seed
-  ifc-hf dataset generate "$work/val-photo/$seed" --assets "$work/assets" --split val-photo --profile full --seed $seed
+  python scripts/make_clips.py generate "$work/val-style/$seed" --assets "$work/assets" --split val-style --seed $seed
+  python scripts/make_clips.py generate "$work/val-photo/$seed" --assets "$work/assets" --split val-photo --profile full --seed $seed
 done
 
 [ -f "$work/runs/trunk/model.safetensors" ] ||

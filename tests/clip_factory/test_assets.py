@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clip_factory.library import CATALOGUE, READERS, SCENERY, SPLITS, AssetLibrary
+from clip_factory.packages import MANIFEST, PROFILES, fetch_packages, read_manifest, read_members
+from clip_factory.pictures import CUTOUT_PIXELS, tone_map
 from ifc_hf.data.class_names import YTVIS_2019
-from ifc_hf.generation.library import CATALOGUE, READERS, SCENERY, SPLITS, AssetLibrary
-from ifc_hf.generation.packages import MANIFEST, PROFILES, fetch_packages, read_manifest, read_members
-from ifc_hf.generation.pictures import CUTOUT_PIXELS, tone_map
 
 PERMISSIVE_LICENCES = {
     "MIT",
@@ -157,7 +157,7 @@ def test_of_a_single_part_the_others_are_taken_away(fake):
 
 
 def test_icons_are_drawn_large_and_cropped(fake):
-    pytest.importorskip("resvg_py", reason="drawing icons is the extra `generate`")
+    pytest.importorskip("resvg_py", reason="drawing icons needs scripts/clip_factory/requirements.txt")
     library = AssetLibrary(**fake, split="val-style")
     (cat,) = library.objects["cat"]
     height, width, _ = library.cutout(cat).shape
@@ -166,7 +166,7 @@ def test_icons_are_drawn_large_and_cropped(fake):
 
 
 def test_glyphs_are_painted_as_opaque_stickers_of_two_colours(tmp_path):
-    pytest.importorskip("resvg_py", reason="drawing icons is the extra `generate`")
+    pytest.importorskip("resvg_py", reason="drawing icons needs scripts/clip_factory/requirements.txt")
     frame = {"body": '<path fill="none" stroke="currentColor" stroke-width="2" d="M3 3h10v10h-10z"/>'}
     icons = {"width": 16, "height": 16, "icons": {"frame": frame, "other": frame}}
     path = tmp_path / "glyphs.tgz"
@@ -290,7 +290,7 @@ def test_the_sun_is_white_and_the_order_of_light_is_kept():
 
 
 def test_panoramas_are_read_from_javascript(tmp_path):
-    openexr = pytest.importorskip("OpenEXR", reason="reading panoramas is the extra `generate`")
+    openexr = pytest.importorskip("OpenEXR", reason="reading panoramas needs scripts/clip_factory/requirements.txt")
     light = np.full((8, 16, 3), 0.5, np.float32)
     openexr.File({"type": openexr.scanlineimage}, {"RGB": light}).write(str(tmp_path / "a.exr"))
     script = b"export default 'data:application/exr;base64," + base64.b64encode((tmp_path / "a.exr").read_bytes())
@@ -342,7 +342,7 @@ def test_the_manifest_covers_the_catalogue_and_names_terms():
             assert packages[name].profile == "permissive", "nothing is trained on what may not be shipped"
 
 
-@pytest.mark.skipif(not ASSETS, reason="set IFC_HF_ASSETS to a folder that `ifc-hf dataset assets` has filled")
+@pytest.mark.skipif(not ASSETS, reason="set IFC_HF_ASSETS to a folder that `make_clips.py assets` has filled")
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_picture_of_the_catalogue_exists(split):
     library = AssetLibrary(ASSETS, "full", split)

@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
+import make_clips
+from clip_factory import compositing, writer
+from clip_factory.boards import BOARDS, HUES, draw_board
+from clip_factory.camera import Drift, PanoramaCamera, PhotoCamera
+from clip_factory.compositing import moments, render_clip
+from clip_factory.contact_sheet import write_contact_sheet
+from clip_factory.library import Asset, Background
+from clip_factory.look import Film, Look
+from clip_factory.motion import CarriedPath, Path, Pose, draw_path, placement
+from clip_factory.scene import Layer, Scene, draw_scene
+from clip_factory.warp import Bend
+from clip_factory.writer import generate_dataset
 from ifc_hf import load_coco, load_ytvis
-from ifc_hf.cli.main import main
+from ifc_hf.cli.main import main as ifc_hf_main
 from ifc_hf.data.check import check_split
 from ifc_hf.data.class_names import YTVIS_2019
-from ifc_hf.generation import compositing, writer
-from ifc_hf.generation.boards import BOARDS, HUES, draw_board
-from ifc_hf.generation.camera import Drift, PanoramaCamera, PhotoCamera
-from ifc_hf.generation.compositing import moments, render_clip
-from ifc_hf.generation.contact_sheet import write_contact_sheet
-from ifc_hf.generation.library import Asset, Background
-from ifc_hf.generation.look import Film, Look
-from ifc_hf.generation.motion import CarriedPath, Path, Pose, draw_path, placement
-from ifc_hf.generation.scene import Layer, Scene, draw_scene
-from ifc_hf.generation.warp import Bend
-from ifc_hf.generation.writer import generate_dataset
 from ifc_hf.model.masks import decode_rle
 
 SIZE_HW = (48, 64)
@@ -372,12 +373,26 @@ def test_contact_sheet(written):
 
 
 def test_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ifc_hf.generation.library.AssetLibrary", lambda folder, profile, split: Shapes())
-    arguments = ["dataset", "generate", str(tmp_path / "set"), "--assets", str(tmp_path), "--workers", "1"]
+    monkeypatch.setattr(make_clips, "AssetLibrary", lambda folder, profile, split: Shapes())
+    arguments = ["generate", str(tmp_path / "set"), "--assets", str(tmp_path), "--workers", "1"]
     arguments += ["--clips", "2", "--frames", "2"]
-    assert main([*arguments, "--size", "48x64"]) == 0
+    assert make_clips.main([*arguments, "--size", "48x64"]) == 0
     assert "2 clips of 2 frames" in capsys.readouterr().out
     assert (tmp_path / "set/contact_sheet_train.jpg").is_file()
-    assert main(["dataset", "check", str(tmp_path / "set"), "--version", "2019"]) == 0
-    assert main([*arguments, "--size", "48"]) == 1
+    assert ifc_hf_main(["dataset", "check", str(tmp_path / "set"), "--version", "2019"]) == 0
+    assert make_clips.main([*arguments, "--size", "48x32"]) == 1
+    assert "was begun with width 64, not 32" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        make_clips.main([*arguments, "--size", "48"])
+    assert caught.value.code == 2
     assert "--size: expected height x width in pixels, such as 360x640, got '48'" in capsys.readouterr().err
+
+
+def test_command_composes_all_splits_of_a_profile(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(make_clips, "AssetLibrary", lambda folder, profile, split: Shapes())
+    monkeypatch.setattr(make_clips, "fetch_packages", lambda folder, profile: fetched.append((folder, profile)))
+    arguments = ["all", str(tmp_path / "set"), "--assets", str(tmp_path), "--workers", "1", "--size", "48x64"]
+    assert make_clips.main([*arguments, "--clips", "1", "--frames", "1"]) == 0
+    assert fetched == [(tmp_path, "permissive")]
+    assert sorted(path.parent.name for path in (tmp_path / "set").rglob("instances.json")) == ["train", "val-style"]

@@ -1,4 +1,4 @@
-"""`ifc-hf dataset`: convert annotations to the YouTube-VIS format, check and count a data set, generate one."""
+"""`ifc-hf dataset`: convert annotations to the YouTube-VIS format, check and count a data set."""
 
 import argparse
 import sys
@@ -8,8 +8,6 @@ from typing import Any
 
 VERSIONS = ("2019", "2021", "2022", "ovis", "coco")
 FORMATS = ("cvat", "mots", "coco-video", "labelme", "label-studio")
-PROFILES = ("permissive", "full")
-GENERATED_SPLITS = ("train", "val-style", "val-photo")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,27 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     stats.add_argument("--picture", type=Path, help="write a picture of some annotated frames there")
     stats.add_argument("--num-frames", type=int, default=12, help="number of frames in the picture (default: 12)")
-    assets = actions.add_parser("assets", help="fetch the packages with the pictures that `generate` composes")
-    assets.add_argument("folder", type=Path, help="folder for the packages")
-    generate = actions.add_parser("generate", help="compose clips with exact masks")
-    generate.add_argument("output", type=Path, help="folder of the data set to write")
-    generate.add_argument("--assets", type=Path, required=True, help="folder with the packages")
-    for action in (assets, generate):
-        action.add_argument(
-            "--profile",
-            choices=PROFILES,
-            default="permissive",
-            help="permissive: what may be shipped; full: adds what may only be used locally (default: permissive)",
-        )
-    generate.add_argument("--split", choices=GENERATED_SPLITS, default="train", help="default: train")
-    generate.add_argument("--clips", type=int, default=20, help="number of clips (default: 20)")
-    generate.add_argument("--frames", type=int, default=24, help="frames of a clip (default: 24)")
-    generate.add_argument("--size", default="360x640", help="height x width of the frames (default: 360x640)")
-    generate.add_argument("--seed", type=int, default=0, help="default: 0")
-    generate.add_argument("--workers", type=int, help="processes (default: one per core)")
-    generate.add_argument(
-        "--format", choices=("ytvis", "coco"), default="ytvis", help="coco: stills, with --frames 1 (default: ytvis)"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,8 +38,6 @@ def run(args: argparse.Namespace) -> int:
         "convert": run_convert,
         "check": run_check,
         "stats": run_stats,
-        "assets": run_assets,
-        "generate": run_generate,
     }
     return actions[args.action](args)
 
@@ -120,50 +95,6 @@ def run_stats(args: argparse.Namespace) -> int:
         draw_frames(split.videos, split.label_names, location.image_folder, args.num_frames).save(args.picture)
         print(f"picture: {args.picture}")
     return 0
-
-
-def run_assets(args: argparse.Namespace) -> int:
-    """Fetches what is missing, then says what is there."""
-    from ..generation.packages import fetch_packages
-
-    try:
-        packages = fetch_packages(args.folder, args.profile)
-    except RuntimeError as error:  # of npm, pip or apt-get: what it printed is the message
-        raise OSError(str(error)) from error
-    print(f"{args.folder}: {len(packages)} packages of profile {args.profile}")
-    return 0
-
-
-def run_generate(args: argparse.Namespace) -> int:
-    """Composes the split and its contact sheet."""
-    from ..generation.contact_sheet import write_contact_sheet
-    from ..generation.library import AssetLibrary
-    from ..generation.writer import generate_dataset
-
-    library = AssetLibrary(args.assets, args.profile, args.split)
-    json_file = generate_dataset(
-        args.output,
-        library,
-        split=args.split,
-        num_clips=args.clips,
-        profile=args.profile,
-        num_frames=args.frames,
-        size_hw=parse_size(args.size),
-        seed=args.seed,
-        num_workers=args.workers,
-        output_format=args.format,
-    )
-    sheet = write_contact_sheet(args.output, args.split, args.format)
-    print(f"{json_file}: {args.clips} clips of {args.frames} frames; contact sheet: {sheet}")
-    return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(H, W) of "360x640"."""
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise ValueError(f"--size: expected height x width in pixels, such as 360x640, got {text!r}")
-    return int(height), int(width)
 
 
 def draw_frames(videos: list[dict[str, Any]], label_names: list[str], image_folder: Path, num_frames: int) -> Any:

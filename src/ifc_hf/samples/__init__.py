@@ -10,7 +10,7 @@ def sample_clip(name: str = "bunny") -> Path:
 
     Args:
         name: "bunny": 40 frames of Big Buck Bunny, (c) 2008 Blender Foundation, CC-BY 3.0: peach.blender.org.
-            "generated": 24 frames that `ifc-hf dataset generate --split val-style` composed; NOTICE credits the
+            "generated": 24 frames that `scripts/make_clips.py generate --split val-style` composed; NOTICE credits the
             pictures.
 
     Raises:

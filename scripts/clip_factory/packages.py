@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..files import content_hash
+from ifc_hf.files import content_hash
 
 MANIFEST = Path(__file__).with_name("assets.json")
 PROFILES = ("permissive", "full")

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import read_json
-from ..model.masks import decode_rle
-from ..outputs.instances import track_color
+from ifc_hf.files import read_json, whole_file
+from ifc_hf.model.masks import decode_rle
+from ifc_hf.outputs.instances import track_color
+
 from .writer import TRACKS_FILE, SplitFolder, clip_name
 
 TILE_WIDTH = 240
@@ -60,9 +61,8 @@ def write_contact_sheet(
         rows.append(np.hstack(outlined))
     path = Path(root) / f"contact_sheet_{split}.jpg"
     _, encoded = cv2.imencode(".jpg", np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(encoded.tobytes())
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
     return path
 
 

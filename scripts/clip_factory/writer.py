@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..data.synthetic import describe_masks
-from ..files import read_json, write_json
+from ifc_hf.data.synthetic import describe_masks
+from ifc_hf.files import read_json, whole_folder, write_json
+
 from .compositing import render_clip
 from .library import AssetLibrary
 from .scene import draw_scene
@@ -27,7 +28,6 @@ GENERATOR_VERSION = 2  # to be raised by any change that changes a picture
 FORMATS = ("ytvis", "coco")
 MIN_SIDE = 32
 TRACKS_FILE, SETTINGS_FILE = "tracks.json", "settings.json"
-UNFINISHED = ".part"
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def begin(folder: SplitFolder, settings: Settings) -> None:
         raise ValueError(f"{folder.settings.parent} holds files of something else; write to another folder")
     folder.clips.mkdir(parents=True, exist_ok=True)
     write_json(folder.settings, asdict(settings))
-    for left in folder.clips.glob(f".*{UNFINISHED}"):
+    for left in folder.clips.glob(".*.part"):
         shutil.rmtree(left)
 
 
@@ -231,9 +231,7 @@ def write_clip(library: AssetLibrary, settings: Settings, clips: Path, index: in
     rng = np.random.default_rng([settings.seed, zlib.crc32(settings.split.encode()), index])
     scene = draw_scene(library, settings.split, rng, settings.num_frames, settings.size_hw)
     clip = render_clip(scene, rng, settings.num_frames, settings.size_hw)
-    unfinished = clips / f".{clip_name(index)}{UNFINISHED}"
-    try:
-        unfinished.mkdir()
+    with whole_folder(clips / clip_name(index)) as unfinished:
         for t, frame in enumerate(clip.frames):
             options = [cv2.IMWRITE_JPEG_QUALITY, scene.film.quality]
             _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(frame[..., ::-1]), options)
@@ -243,10 +241,6 @@ def write_clip(library: AssetLibrary, settings: Settings, clips: Path, index: in
             for label, asset_id, masks in zip(clip.labels, clip.asset_ids, clip.masks, strict=True)
         ]
         write_json(unfinished / TRACKS_FILE, {"tracks": tracks, "licences": scene.licences})
-        os.replace(unfinished, clips / clip_name(index))
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return index
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from PIL import Image
 
-from .extras import import_extra
 from .packages import read_members
 from .pictures import crop_to_alpha, shrink
 
@@ -47,11 +47,7 @@ def film(path: Path, pictures: str, names: list[str]) -> Pictures:
 
     Yields:
         Name and frame (H, W, 3) uint8 or cut-out (h, w, 4) uint8.
-
-    Raises:
-        ModuleNotFoundError: If OpenCV is not installed.
     """
-    import_extra("cv2")
     wanted = {int(name[-5:]): name for name in names}
     ((_, content),) = read_members(path, {pictures})
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +84,6 @@ def cut_out(frame: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> np.ndarra
     Returns:
         (h, w, 4) uint8.
     """
-    cv2 = import_extra("cv2")
     x0, y0, x1, y1 = (round(BOX_SCALE * side) for side in box_xyxy)
     state = np.full(frame.shape[:2], cv2.GC_BGD, np.uint8)
     state[y0:y1, x0:x1] = cv2.GC_PR_FGD

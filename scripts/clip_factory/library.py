@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.class_names import YTVIS_2019
+from ifc_hf.data.class_names import YTVIS_2019
+from ifc_hf.files import whole_file
+
 from .film import film
 from .packages import MANIFEST, Package, check_packages, read_manifest
 from .pictures import iconify, iconify_glyph, largest_part, panorama, photo, raster
@@ -191,7 +192,8 @@ class AssetLibrary:
             for name, picture in tqdm(pictures, desc=f"decoding {family}", total=len(names), unit="picture"):
                 if f"{family}/{name}" in self._single_parts:
                     picture = largest_part(picture)
-                _write_picture(self._file(f"{family}/{name}"), picture)
+                with whole_file(self._file(f"{family}/{name}")) as temporary:
+                    Image.fromarray(picture).save(temporary, "PNG", compress_level=3)
 
 
 def _assets(package: Package, family: dict[str, dict[str, list[str]]]) -> list[Asset]:
@@ -229,16 +231,3 @@ def _read_picture(path: Path) -> np.ndarray:
         pixels = np.array(picture)
     pixels.flags.writeable = False
     return pixels
-
-
-def _write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Write a PNG file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            Image.fromarray(pixels).save(stream, "PNG", compress_level=3)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

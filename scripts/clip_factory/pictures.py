@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from .extras import import_extra
 from .packages import read_members
 
 CUTOUT_PIXELS = 384  # longest side: as large as an object gets in a frame of 360x640
@@ -112,12 +111,13 @@ def panorama(path: Path, pictures: str, names: list[str]) -> Pictures:
     Raises:
         ModuleNotFoundError: If OpenEXR is not installed.
     """
-    openexr = import_extra("OpenEXR")
+    import OpenEXR
+
     for name, content in _named_members(path, pictures, names):
         found = re.search(rb"base64,([A-Za-z0-9+/=]+)", content)
         if found is None:
             raise ValueError(f"{path}: {name} holds no base64 data")
-        with openexr.File(io.BytesIO(base64.b64decode(found[1])), separate_channels=True) as file:
+        with OpenEXR.File(io.BytesIO(base64.b64decode(found[1])), separate_channels=True) as file:
             channels = file.channels()
             light = np.stack([channels[colour].pixels for colour in "RGB"], axis=-1)
         yield name, tone_map(light)
@@ -174,7 +174,8 @@ def largest_part(rgba: np.ndarray) -> np.ndarray:
 
 def _drawings(path: Path, pictures: str, names: list[str]) -> Pictures:
     """Name and drawing (h, w, 4) uint8 of icons of an Iconify package, with the empty border that they come with."""
-    resvg = import_extra("resvg_py")
+    import resvg_py
+
     ((_, content),) = read_members(path, {pictures})
     table = json.loads(content)
     for name in names:
@@ -184,7 +185,7 @@ def _drawings(path: Path, pictures: str, names: list[str]) -> Pictures:
         width, height = (icon.get(side, table.get(side, 16)) for side in ("width", "height"))
         svg = f'<svg {SVG_NAMESPACES} viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
         scale = CUTOUT_PIXELS / max(width, height)
-        png = resvg.svg_to_bytes(svg_string=svg, width=round(width * scale), height=round(height * scale))
+        png = resvg_py.svg_to_bytes(svg_string=svg, width=round(width * scale), height=round(height * scale))
         yield name, np.array(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))
 
 

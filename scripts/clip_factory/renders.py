@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .extras import import_extra
 from .pictures import CUTOUT_PIXELS, crop_to_alpha
 
 NUM_VIEWS, NUM_PHASES = 16, 8
@@ -60,13 +59,14 @@ def walking_pandas(path: Path, pictures: str, names: list[str]) -> Pictures:
     Raises:
         ModuleNotFoundError: If panda3d is not installed.
     """
-    actor_module = import_extra("direct.actor.Actor")
+    from direct.actor.Actor import Actor
+
     studio = Studio()
     with tempfile.TemporaryDirectory() as folder:
         models = _unpack(path, pictures, Path(folder))
         for name, renders in _by_model(names).items():
             model, walk = (str(models / f"{part}.egg.pz") for part in PANDAS[name])
-            actor = actor_module.Actor(model, {"walk": walk})
+            actor = Actor(model, {"walk": walk})
             num_frames = actor.getNumFrames("walk")
             actor.pose("walk", 0)
             studio.focus(actor)
@@ -83,7 +83,8 @@ def walking_skins(path: Path, pictures: str, names: list[str]) -> Pictures:
     Raises:
         ModuleNotFoundError: If panda3d or mujoco is not installed.
     """
-    mujoco = import_extra("mujoco")
+    import mujoco
+
     studio = Studio()
     with tempfile.TemporaryDirectory() as folder:
         _unpack(path, pictures, Path(folder))
@@ -101,7 +102,8 @@ class Studio:
     """A camera that goes around a model, with fixed light."""
 
     def __init__(self) -> None:
-        core = import_extra("panda3d.core")
+        from panda3d import core
+
         core.loadPrcFileData("", "notify-level error\nmodel-cache-dir")  # no cache in the user's home
         self._core = core
         self._engine = core.GraphicsEngine.getGlobalPtr()
@@ -156,7 +158,8 @@ class Studio:
 
 def skin_vertices(model: Any, cycle: float) -> np.ndarray:
     """Vertices (V, 3) of a MuJoCo model's skin at a share of its walking cycle, by linear blend skinning."""
-    mujoco = import_extra("mujoco")
+    import mujoco
+
     data = mujoco.MjData(model)
     joints = {model.joint(index).name: model.joint(index) for index in range(model.njnt)}
     for pattern, (mean, swing, lag) in GAIT.items():
@@ -182,7 +185,8 @@ def skin_vertices(model: Any, cycle: float) -> np.ndarray:
 
 def skin_node(model: Any, texture: Path | None, colour: tuple[float, float, float], vertices: np.ndarray) -> Any:
     """A panda3d node of a skin whose vertices are (V, 3)."""
-    core = import_extra("panda3d.core")
+    from panda3d import core
+
     faces = np.array(model.skin_face, np.uint32)
     coordinates = np.array(model.skin_texcoord) if model.nskintexvert else np.zeros((len(vertices), 2))
     corners = vertices[faces]
