@@ -2,7 +2,8 @@
 
 import argparse
 
-from .predict import default_model, positive_int
+from .arguments import positive_int
+from .predict import default_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

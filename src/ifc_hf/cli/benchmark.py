@@ -9,8 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .export import frame_size
-from .predict import positive_int
+from .arguments import frame_size, positive_int
 
 PACKAGES = ("ifc_hf", "torch", "transformers", "numpy", "scipy", "av")
 

@@ -2,16 +2,18 @@
 
 import argparse
 
-BACKBONES = ("resnet50", "resnet101")
-DATASETS = ("ytvis_2019", "ytvis_2021", "coco")
+from ..cards.published import BACKBONE_TITLES
+from ..data.class_names import CLASS_NAMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("checkpoint", help="the authors' .pth file; with --to-original a model folder or repository")
     parser.add_argument("output", help="folder to write; with --to-original the .pth file to write")
-    parser.add_argument("--backbone", choices=BACKBONES, help="default: what the tensors show")
-    parser.add_argument("--dataset", choices=DATASETS, help="whose class names; default: by the number of classes")
+    parser.add_argument("--backbone", choices=tuple(BACKBONE_TITLES), help="default: what the tensors show")
+    parser.add_argument(
+        "--dataset", choices=tuple(CLASS_NAMES), help="whose class names; default: by the number of classes"
+    )
     parser.add_argument("--to-original", action="store_true", help="write a file that the authors' code loads")
 
 

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-VERSIONS = ("2019", "2021", "2022", "ovis", "coco")
+from ..data.layout import VERSIONS
+
 FORMATS = ("cvat", "mots", "coco-video", "labelme", "label-studio")
 
 

@@ -8,9 +8,8 @@ a report; it appears only if the file agrees with PyTorch on the sample clip.
 import argparse
 from pathlib import Path
 
-from .predict import positive_int
-
-FORMATS = ("onnx", "torch-export", "aoti")
+from ..export import FORMATS
+from .arguments import frame_size, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", choices=("float32", "float16"), default="float32", help="float16 halves an ONNX file"
     )
     parser.set_defaults(refuse=parser.error)
-
-
-def frame_size(text: str) -> tuple[int, int]:
-    """Argument type: height x width in pixels, such as 360x640."""
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise argparse.ArgumentTypeError(f"expected height x width such as 360x640, got {text!r}")
-    return int(height), int(width)
 
 
 def run(args: argparse.Namespace) -> int:

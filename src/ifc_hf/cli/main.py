@@ -1,40 +1,60 @@
 """The console script `ifc-hf`.
 
-Every other module of this folder is a command: its docstring starts with "`ifc-hf NAME`: what it does", it has
-`add_arguments(parser)` and `run(args) -> int`, and it imports what takes long inside `run`.
+Every other module of this folder but `arguments` and `messages` is a command: its docstring starts with "`ifc-hf
+NAME`: what it does", it has `add_arguments(parser)` and `run(args) -> int`, and it imports what takes long inside
+`run`.
 """
 
 import argparse
 import pkgutil
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 
 from .. import __version__
+from .messages import EXPECTED, one_line, print_error
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+NO_COMMANDS = ("arguments", "main", "messages")
+
+
+class Terminated(KeyboardInterrupt):
+    """The request of a batch system or container to end: what Ctrl-C cleans up is cleaned up."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Runs a command.
 
     Args:
         arguments: Those after the program's name; default: the command line's.
 
     Returns:
-        The exit code: 0 on success, 1 on failure after one line on the standard error that says why, 130 after Ctrl-C.
-        Wrong usage ends the process with 2, as argparse does it.
+        The exit code: 0 on success, 1 on failure after one line on the standard error that says why, 130 after Ctrl-C,
+        143 after SIGTERM. Wrong usage ends the process with 2, as argparse does it.
     """
     args = make_parser().parse_args(arguments)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    former = signal.signal(signal.SIGTERM, terminate) if in_main_thread else None
     try:
         return import_module(f".{args.command}", __package__).run(args)
-    except (OSError, ValueError, ImportError) as error:  # what a file, an argument or a missing extra can cause
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except EXPECTED as error:  # what a file, an argument or a missing extra can cause
+        print_error(one_line(error))
         return EXIT_FAILURE
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
+
+
+def terminate(signal_number: int, frame: FrameType | None) -> None:
+    """Handles SIGTERM."""
+    raise Terminated("terminated")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
 def command_names() -> list[str]:
     """Names of the commands, sorted."""
     modules = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted(module.name for module in modules if module.name != "main")
+    return sorted(module.name for module in modules if module.name not in NO_COMMANDS)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checkpoints import default_checkpoint
+from .arguments import frame_range, names, positive_float, positive_int, probability, some_of
 
 if TYPE_CHECKING:
     from ..model.video_segmenter import IfcVideoSegmenter
@@ -55,7 +56,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: tuple[str, ..
     """Declare what is written and drawn."""
     parser.add_argument(
         "--save",
-        type=outputs,
+        type=some_of(OUTPUTS),
         default=list(default),
         metavar="A,B",
         help=f"what to write, of {', '.join(OUTPUTS)} (default: {','.join(default)}); tracks always are",
@@ -69,56 +70,6 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: tuple[str, ..
 def default_model() -> str:
     """The shipped checkpoint."""
     return str(default_checkpoint())
-
-
-def positive_int(text: str) -> int:
-    """Argument type: a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def positive_float(text: str) -> float:
-    """Argument type: a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
-
-
-def probability(text: str) -> float:
-    """Argument type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return value
-
-
-def frame_range(text: str) -> list[int | None]:
-    """Argument type: FIRST:END, either of which may be left out."""
-    first, colon, end = text.partition(":")
-    is_range = colon and (not first or first.isdecimal()) and (not end or end.isdecimal())
-    if not is_range or (end and int(end) <= int(first or 0)):
-        raise argparse.ArgumentTypeError(f"expected FIRST:END with FIRST < END, such as 100:200 or :300, got {text!r}")
-    return [int(first or 0), int(end) if end else None]
-
-
-def names(text: str) -> list[str]:
-    """Argument type: names with commas between them."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def outputs(text: str) -> list[str]:
-    """Argument type: names of outputs."""
-    if unknown := sorted(set(names(text)) - set(OUTPUTS)):
-        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; expected some of {', '.join(OUTPUTS)}")
-    return names(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -144,12 +95,16 @@ def run(args: argparse.Namespace) -> int:
     from ..processes import Processes
 
     style = DrawingStyle(not args.no_labels, not args.no_trails, not args.no_legend, args.boxes)
-    sources = find_sources(args.videos, args.frames and tuple(args.frames), args.fps)
+    sources = find_sources(args.videos, args.frames, args.fps)
     folders = output_folders(sources, args.output)
     require_libraries(args.save, style)
     check_writable(args.output)
     processes = Processes(args.device)
-    job = VideoJob(args.save, style, {name: getattr(args, name) for name in SETTINGS})
+    job = VideoJob(
+        args.save,
+        style,
+        {name: getattr(args, name) for name in SETTINGS} | {"frames": args.frames and list(args.frames)},
+    )
     waiting = [
         (source, folder) for source, folder in folders.items() if args.overwrite or not job.is_done(source, folder)
     ]

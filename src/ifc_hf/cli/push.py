@@ -7,7 +7,7 @@ none); weights as safetensors. A data set goes as Parquet files that hold its pi
 import argparse
 from pathlib import Path
 
-VERSIONS = ("2019", "2021", "2022", "ovis", "coco")
+from ..data.layout import VERSIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from .problems import DataSetError, Problem
 
 VERSION_FOLDERS = {"2019": "ytvis_2019", "2021": "ytvis_2021", "2022": "ytvis_2022", "ovis": "ovis"}
+VERSIONS = (*VERSION_FOLDERS, "coco")
 # {} is the split's name. The first that exists is taken.
 YTVIS_ANNOTATIONS = (
     "{}.json", "annotations/{}.json", "annotations_{}.json", "annotations/annotations_{}.json", "{}/instances.json",
