@@ -24,7 +24,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
-from ifc_hf.benchmark import STAGES, StageClock, peak_memory_gib, write_report
+from ifc_hf.benchmark import STAGES, StageClock, TimedPass, peak_memory_gib, write_report
+from ifc_hf.model.engine import TorchEngine
 
 
 def main() -> None:
@@ -102,9 +103,11 @@ def set_number_of_instances(
 
 def plain_segmenter(model: Any, processor: Any, num_frames: int, clip_stride: int) -> IfcVideoSegmenter:
     """A segmenter without folded batch norms, channels last and batches of frames."""
-    segmenter = IfcVideoSegmenter(model, processor, num_frames, clip_stride, frames_per_batch=1)
+    engine = TorchEngine(model, frames_per_batch=1)
     backbone = model.model.backbone
-    segmenter._backbone = lambda frames: backbone(frames.contiguous(memory_format=torch.contiguous_format))
+    engine.backbone = lambda frames: backbone(frames.contiguous(memory_format=torch.contiguous_format))
+    segmenter = IfcVideoSegmenter(model, processor, num_frames, clip_stride, frames_per_batch=1)
+    segmenter.engine = lambda: engine
     return segmenter
 
 
@@ -114,10 +117,12 @@ def time_in_turn(segmenters: dict[str, IfcVideoSegmenter], frames: np.ndarray, r
     for _ in tqdm(range(repeats + 1), desc="rounds", leave=False):
         for name, segmenter in segmenters.items():
             clock = StageClock()
-            with clock.watch(segmenter):
-                start = time.perf_counter()
-                tracks = segmenter(frames)
-                clock.seconds["total"] = time.perf_counter() - start
+            start = time.perf_counter()
+            video_pass = TimedPass(clock, segmenter, frames)
+            for _ in video_pass:
+                pass
+            tracks = video_pass.tracks()
+            clock.seconds["total"] = time.perf_counter() - start
             rounds[name].append({stage: value / len(frames) for stage, value in clock.seconds.items()})
     medians = {
         name: {stage: statistics.median(r[stage] for r in measured[1:]) for stage in measured[0]}

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from .model.modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
     from .model.pipeline_ifc import VideoInstanceSegmentationPipeline
     from .model.tracking import IfcClipTracker
+    from .model.tracks import FrameResult, Track, tracks_to_json
     from .model.video_segmenter import IfcVideoSegmenter
     from .training import IfcTrainer, IfcTrainingArguments
 
 # Where each public name lives; imported at its first use, because Transformers' model classes cost seconds to import.
 MODULE_OF = {
+    "FrameResult": "model.tracks",
     "IfcClipTracker": "model.tracking",
     "IfcConfig": "model.configuration_ifc",
     "IfcForVideoInstanceSegmentation": "model.modeling_ifc",
@@ -27,15 +29,18 @@ MODULE_OF = {
     "IfcTrainer": "training",
     "IfcTrainingArguments": "training",
     "IfcVideoSegmenter": "model.video_segmenter",
+    "Track": "model.tracks",
     "VideoInstanceSegmentationPipeline": "model.pipeline_ifc",
     "YtvisMap": "evaluation",
     "default_checkpoint": "checkpoints",
     "load_coco": "data",
     "load_ytvis": "data",
+    "tracks_to_json": "model.tracks",
 }
 
 __version__ = "0.1.0"
 __all__ = [
+    "FrameResult",
     "IfcClipTracker",
     "IfcConfig",
     "IfcForVideoInstanceSegmentation",
@@ -44,11 +49,13 @@ __all__ = [
     "IfcTrainer",
     "IfcTrainingArguments",
     "IfcVideoSegmenter",
+    "Track",
     "VideoInstanceSegmentationPipeline",
     "YtvisMap",
     "default_checkpoint",
     "load_coco",
     "load_ytvis",
+    "tracks_to_json",
 ]
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy as np
 from .checkpoints import default_checkpoint
 from .loading import load_checkpoint
 from .model.pipeline_ifc import known_label_ids
+from .model.tracks import Track
 from .model.video_segmenter import IfcVideoSegmenter
 from .outputs.drawing import DrawingStyle, TrackDrawer
 from .outputs.drawn_video import DrawnVideo
@@ -66,7 +66,7 @@ class Found:
     folder: Path
     source: VideoSource
     prediction: Prediction
-    shown: list[Mapping[str, Any]]
+    shown: list[Track]
 
 
 class Demo:
@@ -128,11 +128,11 @@ class Demo:
         found.shown = [track for track in best_labels(found.prediction.tracks) if picture_of(found, track)]
         return found.folder / FILES["video"]
 
-    def isolate(self, found: Found, track: Mapping[str, Any]) -> Path:
+    def isolate(self, found: Found, track: Track) -> Path:
         """Writes the video with all but one track dark and grey; returns it."""
         path = found.folder / f"track_{track['track_id']:03}.mp4"
         if not path.exists():
-            alone = replace(found.prediction, tracks=[dict(track)])
+            alone = replace(found.prediction, tracks=[track])
             with open_video(found, path) as video:
                 for shot in replay(alone, found.source, drawer=None):
                     video.add(replace(shot, drawn=darken_around(shot)))
@@ -150,7 +150,7 @@ def darken_around(shot: Shot) -> np.ndarray:
     return np.where(np.logical_or.reduce(shot.masks, axis=0)[..., None], shot.frame, grey)
 
 
-def picture_of(found: Found, track: Mapping[str, Any]) -> Path | None:
+def picture_of(found: Found, track: Track) -> Path | None:
     """The cut-out of a track, if there is one."""
     return next((found.folder / FILES["cutouts"]).glob(f"track_{track['track_id']:03}_*.png"), None)
 

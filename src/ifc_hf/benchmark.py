@@ -12,7 +12,6 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from .model.tracking import IfcClipTracker
 from .model.video_files import read_frames
+from .model.video_pass import VideoPass
 from .model.video_segmenter import IfcVideoSegmenter
 
 DECODE, REST, TOTAL = "decode", "rest", "total"
-# What belongs to which stage: the segmenter's own steps in the order in which a frame passes them.
+# Which step of a pass belongs to which stage, in the order in which a frame passes them.
 STAGES = {
-    "resize": "_read",
-    "backbone": "_encode_frames",
-    "encoder and decoder": "model",
-    "mask head": "_predict_masks",
-    "matching": "update",
-    "masks and RLE": "_finish_frame",
+    "resize": "preprocess",
+    "backbone": "encode_frames",
+    "encoder and decoder": "encode_window",
+    "mask head": "find_instances",
+    "matching": "join",
+    "masks and RLE": "finish_frame",
 }
 
 
@@ -59,13 +58,11 @@ def benchmark_video(
     runs = []
     for _ in tqdm(range(repeats + 1), desc="runs", unit="run", leave=False):
         clock = StageClock()
-        num_frames = 0
-        with clock.watch(segmenter):
-            start = time.perf_counter()
-            for _ in segmenter.stream(clock.timed_items(DECODE, islice(read_frames(video), max_frames))):
-                num_frames += 1
-            tracks = segmenter.tracks()
-            total = time.perf_counter() - start
+        start = time.perf_counter()
+        video_pass = TimedPass(clock, segmenter, clock.timed_items(DECODE, islice(read_frames(video), max_frames)))
+        num_frames = sum(1 for _ in video_pass)
+        tracks = video_pass.tracks()
+        total = time.perf_counter() - start
         seconds = {stage: clock.seconds[stage] for stage in (DECODE, *STAGES)}
         seconds |= {REST: total - sum(seconds.values()), TOTAL: total}
         runs.append({stage: value / num_frames for stage, value in seconds.items()})
@@ -121,24 +118,20 @@ class StageClock:
         while (item := next_item()) is not None:
             yield item
 
-    @contextmanager
-    def watch(self, segmenter: IfcVideoSegmenter) -> Iterator[None]:
-        """Counts the time of the steps of a segmenter."""
-        owners = {"model": segmenter.model.model, "update": IfcClipTracker}
-        originals = []
-        for stage, name in STAGES.items():
-            owner = owners.get(name, segmenter)
-            attribute = "forward" if name == "model" else name
-            originals.append((owner, attribute, owner.__dict__.get(attribute)))
-            setattr(owner, attribute, self.timed(stage, getattr(owner, attribute)))
-        try:
-            yield
-        finally:
-            for owner, attribute, original in originals:
-                if original is None:
-                    delattr(owner, attribute)
-                else:
-                    setattr(owner, attribute, original)
+
+class TimedPass(VideoPass):
+    """A pass whose stages are timed; otherwise like `VideoPass`.
+
+    Args:
+        clock: Gets the time of every stage of `STAGES`.
+        segmenter: With its window and stride.
+        frames: The video.
+    """
+
+    def __init__(self, clock: StageClock, segmenter: IfcVideoSegmenter, frames: Iterable[Any]) -> None:
+        super().__init__(segmenter, frames)
+        for stage, step in STAGES.items():
+            setattr(self, step, clock.timed(stage, getattr(self, step)))
 
 
 def peak_memory_gib() -> float:

@@ -1,16 +1,21 @@
 """Whole videos: the recorded ones, every kind of source, windows at the ends, streaming and bounded memory."""
 
+import copy
+import io
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from pycocotools import mask as coco_mask
 
 from golden import all_cases, case_description, golden
 from ifc_hf import IfcImageProcessor, IfcVideoSegmenter
 from ifc_hf.conversion.convert import make_image_processor
-from ifc_hf.model import video_segmenter
-from ifc_hf.model.video_segmenter import fold_batch_norms
+from ifc_hf.model.engine import TorchEngine, fold_batch_norms
+from ifc_hf.model.video_pass import VideoPass
 from tiny_models import tiny_model
 
 PROBABILITIES = 2e-5  # the goldens' README
@@ -39,7 +44,7 @@ def test_recorded_video(case, golden_model, monkeypatch):
         bias = model.class_head.layers[-1].bias
         monkeypatch.setattr(bias, "data", bias.data + extra_bias * torch.eye(len(bias))[-1])
     segmenter = IfcVideoSegmenter(model, processor, **WINDOWS[case])
-    averages = record_averages(segmenter)
+    averages = record_averages(monkeypatch)
 
     tracks = segmenter(tensors["frames_rgb"].numpy(), output_size=tuple(info["output_size"]))
 
@@ -62,17 +67,17 @@ def test_recorded_video(case, golden_model, monkeypatch):
             assert not (found != recorded)[upsampled.abs().numpy() > MASK_LOGITS].any()
 
 
-def record_averages(segmenter):
-    """Notes (frame, track ids, mean mask logits) of every frame that the segmenter finishes from now on."""
+def record_averages(monkeypatch):
+    """Notes (frame, track ids, mean mask logits) of every frame that is finished from now on."""
     finished = []
-    finish = segmenter._finish_frame
+    finish = VideoPass.finish_frame
 
-    def record(frame_index, tracked, class_probabilities):
+    def record(video_pass, frame_index, tracked, class_probabilities):
         if tracked is not None:
             finished.append((frame_index, tracked.track_ids, tracked.mask_logits))
-        return finish(frame_index, tracked, class_probabilities)
+        return finish(video_pass, frame_index, tracked, class_probabilities)
 
-    segmenter._finish_frame = record
+    monkeypatch.setattr(VideoPass, "finish_frame", record)
     return finished
 
 
@@ -114,12 +119,9 @@ def test_streaming_equals_calling(model, processor, num_frames, clip_stride, len
 @pytest.mark.parametrize(
     ("num_frames", "clip_stride", "length"), [(3, 1, 7), (3, 2, 8), (4, 3, 9), (2, 5, 11), (2, 5, 12), (9, 1, 4)]
 )
-def test_windows_are_those_of_the_paper(model, processor, monkeypatch, num_frames, clip_stride, length):
+def test_windows_are_those_of_the_paper(model, processor, num_frames, clip_stride, length):
     segmenter = IfcVideoSegmenter(model, processor, num_frames, clip_stride, frames_per_batch=2)
-    windows = []
-    features = segmenter._window_features
-    monkeypatch.setattr(segmenter, "_window_features", lambda window: windows.append(list(window)) or features(window))
-    segmenter(video(length))
+    windows = [list(window) for window in segmenter.stream(video(length)).windows()]
 
     expected = []
     for start in range(0, length, clip_stride):
@@ -180,8 +182,10 @@ def test_videos_side_by_side_give_what_each_gives_alone(model, processor, monkey
     videos = [video(7, seed=1), video(4, seed=2), video(7, seed=3, size_hw=(40, 88)), video(2, seed=4)]
     alone = [segmenter(frames) for frames in videos]
     sizes = []
-    encode = segmenter._encode_windows
-    monkeypatch.setattr(segmenter, "_encode_windows", lambda windows: sizes.append(len(windows)) or encode(windows))
+    encode = TorchEngine.encode_windows
+    monkeypatch.setattr(
+        TorchEngine, "encode_windows", lambda engine, windows: sizes.append(len(windows)) or encode(engine, windows)
+    )
     together = segmenter.segment_batch([iter(frames) for frames in videos])
     assert max(sizes) == 2, "windows of equal size go through the model together"
     for tracks, expected in zip(together, alone, strict=True):
@@ -190,16 +194,140 @@ def test_videos_side_by_side_give_what_each_gives_alone(model, processor, monkey
             assert [track[name] for track in tracks] == [track[name] for track in expected]
 
 
-def test_large_frames_are_preprocessed_one_at_a_time(model, processor, monkeypatch):
-    monkeypatch.setattr(video_segmenter, "MAX_RAW_PIXELS", 40 * 56)
+def test_every_frame_is_looked_at_once(model, processor, monkeypatch):
+    looks = []
+    look = IfcImageProcessor.process_image
+    monkeypatch.setattr(
+        IfcImageProcessor,
+        "process_image",
+        lambda self, image, **kwargs: looks.append(1) or look(self, image, **kwargs),
+    )
+    IfcVideoSegmenter(model, processor, num_frames=3)(video(6))
+    assert len(looks) == 6
+
+
+def refilled_array(frames):
+    buffer = np.empty_like(frames[0])
+    for frame in frames:
+        buffer[:] = frame
+        yield buffer
+
+
+def refilled_tensor(frames):
+    buffer = torch.empty(frames[0].transpose(2, 0, 1).shape, dtype=torch.uint8)
+    for frame in frames:
+        buffer.copy_(torch.from_numpy(frame).permute(2, 0, 1))
+        yield buffer
+
+
+def refilled_picture(frames):
+    pictures = [Image.fromarray(frame) for frame in frames]
+    file = io.BytesIO()
+    pictures[0].save(file, "TIFF", save_all=True, append_images=pictures[1:])
+    return ImageSequence.Iterator(Image.open(file))
+
+
+@pytest.mark.parametrize("refilled", [refilled_array, refilled_tensor, refilled_picture])
+def test_sources_may_refill_their_buffer(model, processor, refilled):
+    frames = video(7)
     segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
-    sizes = []
-    preprocess = segmenter._preprocess
-    monkeypatch.setattr(segmenter, "_preprocess", lambda frames: sizes.append(len(frames)) or preprocess(frames))
-    tracks = segmenter(video(6))
-    assert max(sizes) == 1
-    monkeypatch.undo()
-    assert tracks == segmenter(video(6))
+    assert segmenter(refilled(frames)) == segmenter(frames)
+
+
+# --- one segmenter, many videos -------------------------------------------------------------------------------------
+
+
+def test_threads_share_a_segmenter(model, processor):
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3, clip_stride=2)
+    videos = [video(7, seed=1), video(9, seed=2), video(5, seed=3, size_hw=(40, 88)), video(8, seed=4)]
+    expected = [segmenter(frames) for frames in videos]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(segmenter, [videos[(thread + turn) % 4] for turn in range(4) for thread in range(4)]))
+    assert found == [expected[(thread + turn) % 4] for turn in range(4) for thread in range(4)]
+
+
+def test_interleaved_streams_keep_apart(model, processor):
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
+    first, second = video(8, seed=1), video(8, seed=2)
+    expected = segmenter(first), segmenter(second)
+    streams = segmenter.stream(first), segmenter.stream(second)
+    assert len(list(zip(*streams, strict=True))) == 8
+    assert tuple(stream.tracks() for stream in streams) == expected
+    assert segmenter.tracks() == expected[1], "of the stream that this thread began last"
+
+
+def test_a_stream_that_was_broken_off_leaves_nothing_behind(model, processor):
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
+    expected = segmenter(video(6))
+    next(segmenter.stream(video(9, seed=5)))
+    assert segmenter(video(6)) == expected
+
+
+def test_tracks_belong_to_the_thread_that_asks(model, processor):
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
+    segmenter(video(4))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(segmenter.tracks).result() == []
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda segmenter: pickle.loads(pickle.dumps(segmenter))])
+def test_copies_work_like_the_original(model, processor, copied):
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
+    expected = segmenter(video(5))
+    assert copied(segmenter)(video(5)) == expected
+
+
+# --- weights that change --------------------------------------------------------------------------------------------
+
+
+def zero(model):
+    with torch.no_grad():
+        for parameter in model.model.backbone.parameters():
+            parameter.zero_()
+
+
+def zero_unseen(model):
+    for parameter in model.model.backbone.parameters():
+        parameter.data.zero_()
+
+
+def load_others(model):
+    model.load_state_dict({name: weight * 1.5 for name, weight in model.state_dict().items()})
+
+
+def train_a_step(model):
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    model.train()(torch.randn(1, 2, 3, 32, 32)).masks_queries_logits.square().mean().backward()
+    optimizer.step()
+
+
+CHANGES = [zero, zero_unseen, load_others, train_a_step, lambda model: model.to(torch.bfloat16)]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["in place", "data", "state dict", "training step", "type"])
+def test_changed_weights_count_from_the_next_video_on(model, processor, change):
+    model = copy.deepcopy(model)
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
+    before = segmenter(video(5))
+    change(model)
+    after = segmenter(video(5))
+    assert after == IfcVideoSegmenter(model, processor, num_frames=3)(video(5)) != before
+
+
+def test_another_model_counts_from_the_next_video_on(model, processor):
+    segmenter = IfcVideoSegmenter(copy.deepcopy(model), processor, num_frames=3)
+    segmenter(video(5))
+    other = copy.deepcopy(model)
+    zero(other)
+    segmenter.model = other
+    assert segmenter(video(5)) == IfcVideoSegmenter(other, processor, num_frames=3)(video(5))
+
+
+def test_unchanged_weights_are_prepared_once(model, processor):
+    segmenter = IfcVideoSegmenter(model, processor, num_frames=3)
+    assert segmenter.engine() is segmenter.engine()
 
 
 def test_boxes_are_tight_and_masks_have_the_output_size(model, processor):
@@ -213,13 +341,14 @@ def test_boxes_are_tight_and_masks_have_the_output_size(model, processor):
 def test_endless_sources_are_not_kept(model, processor):
     segmenter = IfcVideoSegmenter(model, processor, num_frames=3, clip_stride=2)
     held = []
-    for _ in segmenter.stream((frame for frame in np.tile(video(4), (30, 1, 1, 1))), keep_segmentations=False):
-        held.append(len(segmenter._features) + len(segmenter._pixels) + len(segmenter._tracker._frames))
+    stream = segmenter.stream((frame for frame in np.tile(video(4), (30, 1, 1, 1))), keep_segmentations=False)
+    for _ in stream:
+        held.append(len(stream._features) + len(stream._pixels) + len(stream.tracker._frames))
     assert len(held) == 120
     assert max(held) <= 3 * (segmenter.num_frames + segmenter.frames_per_batch)
     assert max(held[60:]) == max(held[:60])
-    assert not segmenter._segmentations
-    assert "segmentations" not in segmenter.tracks()[0]
+    assert not stream._segmentations
+    assert "segmentations" not in stream.tracks()[0]
 
 
 def test_no_frame_is_refused(model, processor):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ifc_hf.model.masks import encode_rle
+from ifc_hf.model.tracks import Track
 from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer, draw_legend
 from ifc_hf.outputs.instances import track_color
 from ifc_hf.outputs.pictures import Animation, ContactSheet, Cutouts, IdMaps
@@ -86,7 +87,7 @@ def test_prediction_files_of_other_kinds_are_not_taken(tmp_path):
         file.write_text(content)
         assert Prediction.load(file) is None
     prediction = Prediction("a.mp4", 4, 4, 10.0, 1, [0.0], True, None, {"threshold": 0.3}, [])
-    prediction.tracks.append({"segmentations": [encode_rle(np.eye(4, dtype=bool))]})
+    prediction.tracks.append(Track(0, 0, "cat", 0.5, [encode_rle(np.eye(4, dtype=bool))]))
     prediction.save(file)
     assert Prediction.load(file) == prediction
     assert prediction.is_of("a.mp4", {"threshold": 0.3})

@@ -90,6 +90,9 @@ class IfcConfig(PreTrainedConfig):
     frozen_backbone_stages (`int`, *optional*, defaults to 2):
         How many parts of the backbone never train, counted from its stem: 0 none, 1 the stem, 2 the stem and the first
         stage, and so on. Batch norm of the backbone is frozen always.
+    default_threshold (`float`, *optional*):
+        Least score of the tracks that pipeline, command line and app report unless told otherwise; 0.3 where it is
+        `None`. `IfcVideoSegmenter` keeps the reference's 0.01.
 
     Example:
 
@@ -137,6 +140,7 @@ class IfcConfig(PreTrainedConfig):
     no_object_coefficient: float | int = 0.1
     mask_target_stride: int = 4
     frozen_backbone_stages: int = 2
+    default_threshold: float | int | None = None
 
     def __post_init__(self, **kwargs):
         # The code of a folder is for those without the package; `pipeline` would insist on trusting it.

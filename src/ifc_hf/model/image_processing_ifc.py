@@ -170,6 +170,25 @@ class IfcImageProcessor(BaseImageProcessor):
         """Same as calling the processor."""
         return super().preprocess(images, annotations, **kwargs)
 
+    def preprocess_frame(self, frame: Any) -> tuple[Tensor, tuple[int, int]]:
+        """Prepares one frame of a video that comes in frame by frame.
+
+        Args:
+            frame: As in a video for calling.
+
+        Returns:
+            Pixel values (3, H, W) float32 as calling gives them, in memory of their own, and the frame's (H0, W0).
+
+        Raises:
+            ValueError: If the frame is malformed.
+        """
+        options = self._standardize_kwargs(**{name: getattr(self, name, None) for name in self._valid_kwargs_names})
+        try:
+            working = self.process_image(frame, **options)
+        except OSError as error:  # Pillow decodes a picture only when it is asked for its pixels
+            raise ValueError(str(error)) from error
+        return self._preprocess([[working]], **options)["pixel_values"][0, 0], frame_size_hw(working)
+
     def _standardize_kwargs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         options = super()._standardize_kwargs(*args, **kwargs)
         mapping = options["category_id_to_label"]

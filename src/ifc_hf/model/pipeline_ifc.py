@@ -15,9 +15,11 @@ from typing import Any
 from PIL import Image
 from transformers import Pipeline
 
+from .engine import EngineKeeper
 from .masks import decode_rle
+from .tracks import FrameResult, Track
 from .video_inputs import is_live, open_frames, split_videos
-from .video_segmenter import FrameResult, IfcVideoSegmenter
+from .video_segmenter import IfcVideoSegmenter
 
 TASK = "video-instance-segmentation"
 MASK_FORMATS = ("rle", "numpy", "pil", None)
@@ -26,6 +28,7 @@ READING_OPTIONS = ("frame_range", "fps")
 SEGMENTER_OPTIONS = ("num_frames", "clip_stride", "threshold", "multi_label")
 ANSWER_OPTIONS = ("classes", "top_k", "mask_format")
 
+DEFAULT_THRESHOLD = 0.3  # of checkpoints that don't say their own
 FRAMES_PER_BATCH = 4  # that go through the backbone together, for every unit of `batch_size`
 
 
@@ -35,7 +38,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
     Options, for one call or, given to `pipeline(...)`, for all:
         num_frames: Frames T of a window; default: what the model was trained with.
         clip_stride: Frames from one window to the next (1).
-        threshold: Tracks must have a score above it (0.3).
+        threshold: Tracks must have a score above it; default: `config.default_threshold`, or 0.3.
         multi_label: Whether a track is reported under every class above the threshold, not under its best alone
             (False).
         classes: Names of the classes to report; default: all.
@@ -66,8 +69,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
     def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
         if model.config.model_type != "ifc":
             raise ValueError(f"{TASK}: expected a model of type 'ifc', got {model.config.model_type!r}")
-        self._segmenter: IfcVideoSegmenter | None = None
-        self._segmenter_options: dict[str, Any] = {}
+        self._engine_keeper = EngineKeeper()
         super().__init__(model, *args, **kwargs)
         if self.image_processor is None:
             raise ValueError(f"{TASK}: expected an image_processor, got None")
@@ -128,8 +130,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         reading, segmenting, answer = self._sanitize_parameters(**kwargs)
         frames = self.preprocess(video, **{**self._preprocess_params, **reading})
         options = {**self._forward_params, **segmenting, "frames_per_batch": frames_per_batch}
-        # A segmenter of its own, for the pipeline may be called while the stream runs.
-        segmenter = self._make_segmenter(**options)
+        segmenter = self._segmenter(**options)
         classes = {**self._postprocess_params, **answer}.get("classes")
         results = segmenter.stream(frames, keep_segmentations=False)
         return (keep_classes(result, self._label_ids(classes)) for result in results)
@@ -142,14 +143,14 @@ class VideoInstanceSegmentationPipeline(Pipeline):
 
     def postprocess(  # type: ignore[override]  # the options by name, not as a dict
         self,
-        model_outputs: list[dict[str, Any]],
+        model_outputs: list[Track],
         classes: list[str] | None = None,
         top_k: int | None = None,
         mask_format: str | None = "rle",
-    ) -> list[dict[str, Any]]:
+    ) -> list[Track]:
         """Chooses tracks and brings their masks into the wanted form."""
         label_ids = self._label_ids(classes)
-        tracks = [track for track in model_outputs if track["label_id"] in label_ids][:top_k]
+        tracks = [track for track in model_outputs if track.label_id in label_ids][:top_k]
         return [format_masks(track, mask_format) for track in tracks]
 
     def get_iterator(
@@ -160,28 +161,33 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         preprocess_params: dict[str, Any],
         forward_params: dict[str, Any],
         postprocess_params: dict[str, Any],
-    ) -> Iterator[list[dict[str, Any]]]:
+    ) -> Iterator[list[Track]]:
         """`batch_size` videos at a time, each in bounded memory; the base class would collate whole videos."""
         source = iter(inputs)
         while batch := list(islice(source, batch_size)):
             frames = [self.preprocess(video, **preprocess_params) for video in batch]
-            for tracks in self._kept_segmenter(**forward_params).segment_batch(frames):
+            for tracks in self._segmenter(**forward_params).segment_batch(frames):
                 yield self.postprocess(tracks, **postprocess_params)
 
     # The base class passes a dict of tensors; here it is a stream of frames.
-    def _forward(self, input_tensors: Iterable[Any], **options: Any) -> list[dict[str, Any]]:  # type: ignore[override]
-        return self._kept_segmenter(**options)(input_tensors)
+    def _forward(self, input_tensors: Iterable[Any], **options: Any) -> list[Track]:  # type: ignore[override]
+        return self._segmenter(**options)(input_tensors)
 
-    def _kept_segmenter(self, **options: Any) -> IfcVideoSegmenter:
-        """The segmenter of the last call if the options are the same: making one copies the backbone."""
-        if self._segmenter is None or self._segmenter_options != options:
-            self._segmenter = self._make_segmenter(**options)
-            self._segmenter_options = options
-        return self._segmenter
+    def _ensure_tensor_on_device(self, inputs: Any, device: Any) -> Any:
+        """Leaves frames and tracks as they are: the base class would make plain dicts of the tracks."""
+        return inputs
 
-    def _make_segmenter(self, threshold: float = 0.3, multi_label: bool = False, **options: Any) -> IfcVideoSegmenter:
+    def _segmenter(
+        self, threshold: float | None = None, multi_label: bool = False, **options: Any
+    ) -> IfcVideoSegmenter:
+        """A segmenter of the model as it is now; all share the prepared weights."""
         return IfcVideoSegmenter(
-            self.model, self.image_processor, score_threshold=threshold, multi_label=multi_label, **options
+            self.model,
+            self.image_processor,
+            score_threshold=default_threshold(self.model.config) if threshold is None else threshold,
+            multi_label=multi_label,
+            engine_keeper=self._engine_keeper,
+            **options,
         )
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -202,6 +208,11 @@ class VideoInstanceSegmentationPipeline(Pipeline):
             ValueError: If the model doesn't know a class.
         """
         return known_label_ids(self.model.config.id2label, classes)
+
+
+def default_threshold(config: Any) -> float:
+    """Least score of the tracks that are reported unless another one is asked for."""
+    return DEFAULT_THRESHOLD if config.default_threshold is None else config.default_threshold
 
 
 def known_label_ids(id2label: dict[int, str], classes: list[str] | None) -> set[int]:
@@ -247,28 +258,21 @@ def check_options(options: dict[str, Any]) -> None:
             raise ValueError(f"frame_range must be (first, end) with 0 <= first < end or end None, got {frame_range}")
 
 
-def format_masks(track: dict[str, Any], mask_format: str | None) -> dict[str, Any]:
+def format_masks(track: Track, mask_format: str | None) -> Track:
     """The track with its RLE masks in another form."""
-    if mask_format is None:
-        return {name: value for name, value in track.items() if name != "segmentations"}
-    if mask_format == "rle":
+    if mask_format == "rle" or track.segmentations is None:
         return track
-    masks = [None if rle is None else decode_rle(rle) for rle in track["segmentations"]]
+    if mask_format is None:
+        return replace(track, segmentations=None)
+    masks = [None if rle is None else decode_rle(rle) for rle in track.segmentations]
     if mask_format == "pil":
-        return {**track, "segmentations": [None if mask is None else Image.fromarray(mask) for mask in masks]}
-    return {**track, "segmentations": masks}
+        return replace(track, segmentations=[None if mask is None else Image.fromarray(mask) for mask in masks])
+    return replace(track, segmentations=masks)
 
 
 def keep_classes(result: FrameResult, label_ids: set[int]) -> FrameResult:
     """The frame with the tracks of some classes."""
-    kept = [index for index, label_id in enumerate(result.labels.tolist()) if label_id in label_ids]
-    return replace(
-        result,
-        track_ids=[result.track_ids[index] for index in kept],
-        masks=result.masks[kept],
-        scores=result.scores[kept],
-        labels=result.labels[kept],
-    )
+    return result.select([place for place, label_id in enumerate(result.labels.tolist()) if label_id in label_ids])
 
 
 __all__ = ["VideoInstanceSegmentationPipeline"]

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ DARK_RGB, LIGHT_RGB = (20, 20, 20), (255, 255, 255)  # of captions, whichever is
 MASK_OPACITY = 0.45
 
 Frame = NDArray[np.uint8]
+TrackOrDict = TypeVar("TrackOrDict", bound=Mapping[str, Any])  # read from a file, a track is a dict
 
 
 def draw_tracks(
@@ -64,8 +65,8 @@ def draw_tracks(
 
 
 def visible_tracks(
-    tracks: Sequence[Mapping[str, Any]], frame_index: int, size_hw: tuple[int, ...], min_score: float = 0.0
-) -> tuple[list[Mapping[str, Any]], NDArray[np.bool_]]:
+    tracks: Sequence[TrackOrDict], frame_index: int, size_hw: tuple[int, ...], min_score: float = 0.0
+) -> tuple[list[TrackOrDict], NDArray[np.bool_]]:
     """The n tracks that have a mask in a frame, best first and each under its best label, and the masks (n, H, W).
 
     Raises:
@@ -84,9 +85,9 @@ def visible_tracks(
     return visible, np.stack(masks) if masks else np.zeros((0, *size_hw), bool)
 
 
-def best_labels(tracks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def best_labels(tracks: Sequence[TrackOrDict]) -> list[TrackOrDict]:
     """Every track once, under the label of its highest score, best first."""
-    best: dict[int, Mapping[str, Any]] = {}
+    best: dict[int, TrackOrDict] = {}
     for track in sorted(tracks, key=lambda track: -track["score"]):
         best.setdefault(track["track_id"], track)
     return list(best.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_json
+from ..model.tracks import Track
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Prediction:
     complete: bool
     problem: str | None
     settings: dict[str, Any]
-    tracks: list[dict[str, Any]]
+    tracks: list[Track]
     written: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -54,7 +55,7 @@ class Prediction:
             return None
         if not isinstance(content, dict) or set(content) != {item.name for item in fields(cls)}:
             return None
-        return cls(**content)
+        return cls(**{**content, "tracks": [Track(**track) for track in content["tracks"]]})
 
     def is_of(self, video: str, settings: dict[str, Any]) -> bool:
         """Whether these are the tracks of the whole of this video with these settings."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ..model.pipeline_ifc import keep_classes
+from ..model.tracks import Track
 from .drawing import TrackDrawer
 from .instances import best_labels, track_caption, visible_tracks
 from .prediction import Prediction
@@ -16,8 +17,9 @@ from .source import Reading, VideoSource
 from .writer import Shot
 
 if TYPE_CHECKING:
+    from ..model.tracks import FrameResult
     from ..model.video_files import Frame
-    from ..model.video_segmenter import FrameResult, IfcVideoSegmenter
+    from ..model.video_segmenter import IfcVideoSegmenter
 
 
 def segment(
@@ -49,20 +51,21 @@ def segment(
     waiting: deque[Frame] = deque()  # frames that are read, but not finished: about as many as a window has
     frames = hold(reading, waiting) if take_shot else iter(reading)
     scores: dict[int, dict[int, float]] = {}  # track -> frame -> score
+    video_pass = segmenter.stream(frames)
     with tqdm(desc=f"segment {source.name}", total=source.num_frames(), unit="frame") as progress:
-        for result in segmenter.stream(frames):
+        for result in video_pass:
             shown = keep_classes(result, label_ids)
             for track_id, score in zip(shown.track_ids, shown.scores.tolist(), strict=True):
                 scores.setdefault(track_id, {})[result.frame_index] = round(score, 4)
             if take_shot:
                 time = reading.times[result.frame_index] - reading.times[0]
-                take_shot(live_shot(waiting.popleft(), time, shown, segmenter.model.config.id2label, drawer))
+                take_shot(live_shot(waiting.popleft(), time, shown, drawer))
             progress.update()
-    tracks = [track for track in segmenter.tracks() if track["label_id"] in label_ids]
+    tracks = [track for track in video_pass.tracks() if track.label_id in label_ids]
     for track in tracks:
-        known = scores.get(track["track_id"], {})
-        track["frame_scores"] = [
-            None if rle is None else known.get(frame) for frame, rle in enumerate(track["segmentations"])
+        known = scores.get(track.track_id, {})
+        track.frame_scores = [
+            None if rle is None else known.get(frame) for frame, rle in enumerate(track.segmentations or [])
         ]
     return Prediction(
         video=str(source.place),
@@ -90,38 +93,34 @@ def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | No
         A shot of every frame.
     """
     times = prediction.frame_times_seconds
-    legend = {track["track_id"]: track_caption(track) for track in best_labels(prediction.tracks)}
+    legend = {track.track_id: track_caption(track) for track in best_labels(prediction.tracks)}
     frames = zip(range(prediction.num_frames), Reading(source), strict=False)
     for index, frame in tqdm(frames, desc=f"write {source.name}", total=prediction.num_frames, unit="frame"):
         visible, masks = visible_tracks(prediction.tracks, index, frame.shape[:2])
-        track_ids = [track["track_id"] for track in visible]
+        track_ids = [track.track_id for track in visible]
         captions = [track_caption(track) for track in visible]
         drawn = drawer.draw(frame, masks, track_ids, captions, legend) if drawer else frame
-        yield Shot(
-            index, times[index] - times[0], frame, drawn, track_ids, [track["label"] for track in visible], masks
-        )
+        yield Shot(index, times[index] - times[0], frame, drawn, track_ids, [track.label for track in visible], masks)
 
 
-def live_shot(
-    frame: Frame, time: float, result: FrameResult, id2label: dict[int, str], drawer: TrackDrawer | None
-) -> Shot:
+def live_shot(frame: Frame, time: float, result: FrameResult, drawer: TrackDrawer | None) -> Shot:
     """A shot with what is known as soon as a frame is finished."""
-    order = result.scores.argsort(descending=True)
-    found = [
-        {
-            "track_id": result.track_ids[place],
-            "label": id2label[int(result.labels[place])],
-            "score": result.scores[place],
-        }
-        for place in order.tolist()
-    ]
-    masks = result.masks[order].numpy()
-    track_ids = [track["track_id"] for track in found]
+    best_first = result.select(result.scores.argsort(descending=True).tolist())
+    rows = zip(
+        best_first.track_ids,
+        best_first.labels.tolist(),
+        best_first.label_names,
+        best_first.scores.tolist(),
+        strict=True,
+    )
+    found = [Track(*row) for row in rows]
+    masks = best_first.masks.numpy()
+    track_ids = [track.track_id for track in found]
     captions = [track_caption(track) for track in found]
     drawn = frame
     if drawer:
         drawn = drawer.draw(frame, masks, track_ids, captions, dict(zip(track_ids, captions, strict=True)))
-    return Shot(result.frame_index, time, frame, drawn, track_ids, [track["label"] for track in found], masks)
+    return Shot(result.frame_index, time, frame, drawn, track_ids, [track.label for track in found], masks)
 
 
 def hold(reading: Reading, waiting: deque[Frame]) -> Iterator[Frame]:
