@@ -10,13 +10,11 @@ import torch
 
 from ifc_hf import IfcConfig, IfcImageProcessor
 from ifc_hf.cli.main import main
-from ifc_hf.data.augmentation import Augmentation
 from ifc_hf.data.clips import ImageClipDataset, MixedClipDataset, VideoClipDataset
 from ifc_hf.data.synthetic import write_synthetic_coco, write_synthetic_ytvis
 from ifc_hf.evaluation import evaluate_ytvis
-from ifc_hf.training import load_recipe, recipe_names
 from ifc_hf.training.recipe import Recipe
-from ifc_hf.training.session import load_rows, make_arguments, make_clips
+from ifc_hf.training.session import load_rows, make_clips
 from tiny_training import tiny_model
 
 SHAPES = {0: "circle", 1: "square", 2: "triangle"}
@@ -170,30 +168,6 @@ def test_unknown_and_broken_recipes(data, tmp_path, capsys):
     (tmp_path / "broken.json").write_text('{"description": "x", "date": {}}')
     assert train(str(tmp_path / "broken.json"), data, tmp_path / "trained") == 1
     assert "broken.json is not a recipe" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_ready_recipes_hold_known_fields(name, tmp_path):
-    recipe = load_recipe(name)
-    args = make_arguments(recipe, str(tmp_path), {"use_cpu": True, "report_to": "none"})
-    assert args.train_batch_size * args.gradient_accumulation_steps == recipe.data["batch_size"]
-    config = IfcConfig(num_labels=2, **recipe.model.get("config", {}))
-    assert config.num_frames == recipe.data["num_frames"]
-    for kind in ("video", "image"):
-        Augmentation(**{"shorter_sides": (1,), **recipe.data.get(f"{kind}_augmentation", {})})
-    IfcImageProcessor(**recipe.processor)
-
-
-def test_recipes_follow_the_authors_schedules(tmp_path):
-    expected = {"coco": (1_108_800, 739_200, 32), "ytvis_2019": (6000, 4000, 16), "ytvis_2021": (6000, 4000, 16)}
-    for name, (steps, drop, batch_size) in expected.items():
-        recipe = load_recipe(name)
-        args = make_arguments(recipe, str(tmp_path), {"use_cpu": True, "report_to": "none"})
-        assert (args.max_steps, args.drop_steps(args.max_steps)) == (steps, [drop])
-        assert recipe.data["batch_size"] == batch_size and args.learning_rate == 1e-4
-    one_gpu, eight = load_recipe("ytvis_2019_one_gpu"), load_recipe("ytvis_2019")
-    clips = [recipe.data["batch_size"] * recipe.training["max_steps"] for recipe in (one_gpu, eight)]
-    assert clips[0] == clips[1] and one_gpu.training["learning_rate"] == 1e-4 * (4 / 16) ** 0.5
 
 
 def test_joint_recipe_mixes_videos_and_images_under_the_video_classes(data, tmp_path):

@@ -6,6 +6,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+# The authors' sizes of whole frames, in pixels.
+VIDEO_SIZE = {"shortest_edge": 360, "longest_edge": 1333}
+IMAGE_SIZE = {"shortest_edge": 800, "longest_edge": 1333}
+TEST_SIZES = {"video": VIDEO_SIZE, "joint": VIDEO_SIZE, "image": IMAGE_SIZE}
+
+# Names in the `data` of a recipe.
+NEEDED = {"kind", "split", "num_frames"}
+OPTIONAL = {
+    "version", "eval_split", "batch_size", "video_augmentation", "image_augmentation",
+    "image_split", "image_labels", "weights", "length",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -13,12 +25,16 @@ class Recipe:
 
     Attributes:
         description: What it is for, and why it differs from the authors' schedule if it does.
-        data: `kind` ("video", "image" or "joint"), `version` of YouTube-VIS, `num_frames` T, and fields of
-            `Augmentation` as `video_augmentation` and `image_augmentation`.
+        data: `kind` ("video", "image" or "joint"), `version` of YouTube-VIS, `split`, `eval_split`, `num_frames` T,
+            `batch_size` (clips per step over all processes), and fields of `Augmentation` as `video_augmentation` and
+            `image_augmentation`. Joint training has `image_split`, `image_labels`, `weights` and `length` of
+            `MixedClipDataset`, too.
         model: For a new model `backbone_weights`, and fields of `IfcConfig` as `config`; `checkpoint_config` are those
-            that replace the fields of a checkpoint that the training goes on from.
+            that replace the fields of a checkpoint that the training goes on from. The model's `num_frames`, its
+            default window, is that of the data unless one of these says otherwise.
         training: Fields of `IfcTrainingArguments`.
-        processor: Fields of `IfcImageProcessor`.
+        processor: Fields of `IfcImageProcessor`. Without a `size` it is `TEST_SIZES` of the kind of data, whatever a
+            checkpoint was made for.
     """
 
     description: str
@@ -26,6 +42,18 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks the names in `data`.
+
+        Raises:
+            ValueError: If one is unknown or missing, or the kind is none of the three.
+        """
+        missing, unknown = sorted(NEEDED - self.data.keys()), sorted(self.data.keys() - NEEDED - OPTIONAL)
+        if missing or unknown:
+            raise ValueError(f"data: missing {missing}, unknown {unknown}; known are {sorted(NEEDED | OPTIONAL)}")
+        if self.data["kind"] not in TEST_SIZES:
+            raise ValueError(f"data: kind must be one of {sorted(TEST_SIZES)}, got {self.data['kind']!r}")
 
 
 def recipe_names() -> list[str]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import datasets
+import numpy as np
 from transformers import set_seed
 
 from ..data.augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation
@@ -17,8 +18,11 @@ from ..data.ytvis import load_ytvis
 from ..model.image_processing_ifc import IfcImageProcessor
 from .arguments import IfcTrainingArguments
 from .models import build_model
-from .recipe import Recipe
+from .recipe import TEST_SIZES, Recipe
 from .trainer import IfcTrainer
+
+# What the weights of a backbone expect of their pixels.
+PIXEL_FORM = ("do_flip_channel_order", "image_mean", "image_std", "rescale_factor")
 
 
 def make_trainer(
@@ -58,7 +62,7 @@ def make_trainer(
     if backbone_weights is None and checkpoint is None:
         backbone_weights = recipe.model.get("backbone_weights")
     set_seed(args.seed)  # before the new weights are drawn
-    config = recipe.model.get("checkpoint_config" if checkpoint else "config", {})
+    config = config_fields(recipe, checkpoint)
     model = build_model(checkpoint, id2label(train_rows[0][1]), backbone_weights, **config)
     return IfcTrainer(
         model=model,
@@ -106,12 +110,9 @@ def load_rows(
 ) -> tuple[Rows, datasets.Dataset | None]:
     """Rows to train on, each with "video" or "image", and rows to evaluate on."""
     data, kind = recipe.data, recipe.data["kind"]
-    expected = {"video": {"video"}, "image": {"image"}, "joint": {"video", "image"}}
-    if kind not in expected:
-        raise ValueError(f"The recipe's kind must be one of {sorted(expected)}, got {kind!r}.")
     train_rows: list[tuple[str, Any]] = []
     eval_rows: Any = None
-    if "video" in expected[kind]:
+    if kind in ("video", "joint"):
         if data_root is None:
             raise ValueError("This recipe needs a folder of videos (--data).")
         load = partial(load_ytvis, data_root, data.get("version"), cache_dir=cache_dir)
@@ -121,7 +122,7 @@ def load_rows(
         if labels is not None:
             train_rows = [(name, map_labels(rows, labels)) for name, rows in train_rows]
             eval_rows = None if eval_rows is None else map_labels(eval_rows, labels)
-    if "image" in expected[kind]:
+    if kind in ("image", "joint"):
         if coco_root is None:
             raise ValueError("This recipe needs a folder of COCO images (--coco).")
         images = load_coco(coco_root, data["split"] if kind == "image" else data["image_split"], cache_dir=cache_dir)
@@ -137,22 +138,45 @@ def load_rows(
     return train_rows, eval_rows
 
 
+def config_fields(recipe: Recipe, checkpoint: str | None) -> dict[str, Any]:
+    """Fields of `IfcConfig` that the recipe sets in a new model, or changes in that of a checkpoint."""
+    fields_of_model = recipe.model.get("checkpoint_config" if checkpoint else "config", {})
+    return {"num_frames": recipe.data["num_frames"], **fields_of_model}
+
+
+def make_augmentation(recipe: Recipe, kind: str) -> Augmentation:
+    """What changes at random in the videos or images of a recipe."""
+    defaults = VIDEO_AUGMENTATION if kind == "video" else IMAGE_AUGMENTATION
+    return Augmentation(**{**vars(defaults), **recipe.data.get(f"{kind}_augmentation", {})})
+
+
 def make_clips(recipe: Recipe, train_rows: Rows, seed: int) -> ClipDataset:
     """Training clips of the rows, as the recipe says."""
     data = recipe.data
     parts: list[ClipDataset] = []
     for kind, rows in train_rows:
-        defaults = VIDEO_AUGMENTATION if kind == "video" else IMAGE_AUGMENTATION
-        augmentation = Augmentation(**{**vars(defaults), **data.get(f"{kind}_augmentation", {})})
         clip_class = VideoClipDataset if kind == "video" else ImageClipDataset
-        parts.append(clip_class(rows, data["num_frames"], augmentation, seed))
+        parts.append(clip_class(rows, data["num_frames"], make_augmentation(recipe, kind), seed))
     if len(parts) == 1:
         return parts[0]
     return MixedClipDataset(parts, data.get("weights"), data.get("length"), seed)
 
 
 def make_processor(recipe: Recipe, checkpoint: str | None) -> IfcImageProcessor:
-    """The checkpoint's processor, or one with the recipe's settings."""
+    """The processor of the recipe; what it doesn't say is the checkpoint's, but for the size.
+
+    Raises:
+        ValueError: If the recipe feeds pixels in another form than the checkpoint's weights expect.
+    """
+    settings = {"size": TEST_SIZES[recipe.data["kind"]], **recipe.processor}
     if checkpoint is None:
-        return IfcImageProcessor(**recipe.processor)
-    return IfcImageProcessor.from_pretrained(checkpoint, **recipe.processor)
+        return IfcImageProcessor(**settings)
+    processor = IfcImageProcessor.from_pretrained(checkpoint)
+    for name in PIXEL_FORM:
+        expected = getattr(processor, name)
+        if not np.allclose(settings.get(name, expected), expected):
+            raise ValueError(
+                f"The recipe's {name} is {settings[name]}, but {checkpoint} was trained with {expected}: take a "
+                "recipe for its backbone."
+            )
+    return IfcImageProcessor.from_pretrained(checkpoint, **settings)
