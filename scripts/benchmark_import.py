@@ -5,12 +5,12 @@ Usage: python scripts/benchmark_import.py [--repeats 7] [--output results/benchm
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
+
+from ifc_hf.benchmark import write_report
 
 PROGRAM = """
 import time
@@ -32,14 +32,9 @@ def main() -> None:
     report = {
         "import_ifc_hf_median_seconds": round(statistics.median(seconds), 4),
         "import_ifc_hf_seconds": [round(value, 4) for value in seconds],
-        "python": platform.python_version(),
-        "machine": platform.processor() or platform.machine(),
-        "versions": {name: version(name) for name in ("ifc_hf", "torch", "transformers")},
     }
-    text = json.dumps(report, indent=2)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(text + "\n")
-    print(text)
+    print(json.dumps(report, indent=2))
+    write_report(arguments.output, report, packages=("ifc_hf", "torch", "transformers"))
 
 
 def import_seconds() -> float:

@@ -8,12 +8,12 @@ First the weights, so that scripts/score_demo_checkpoint.py scores what ships; t
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor
 from ifc_hf.cards.template import LIMITATIONS, eval_results_of, markdown_table, model_card
+from ifc_hf.files import read_json, write_json, write_text
 
 SCORES = ("AP", "AP50", "AP75", "AR10")
 RECIPES = ("crops", "stills", "stills_288", "clips")
@@ -106,7 +106,7 @@ def write_weights(source: Path, folder: Path) -> None:
     for name, changes in (("config.json", {"dtype": "float32"}), ("preprocessor_config.json", {})):
         content = read_json(folder / name) | changes
         content.pop("auto_map", None)
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / name, content, indent=2)
     (folder / "model.safetensors").chmod(0o644)
 
 
@@ -152,7 +152,7 @@ def write_card(folder: Path, reports: dict[str, dict[str, Any]]) -> None:
         ),
         license="apache-2.0",
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_text(folder / "README.md", card)
 
 
 def score_table(split: str, report: dict[str, Any]) -> str:
@@ -173,12 +173,6 @@ def recipe_in_words(name: str) -> str:
     frames = "single frames" if data["num_frames"] == 1 else f"clips of {data['num_frames']} frames"
     side = data["image_augmentation"]["shorter_sides"][0]
     return f"`{name}`, {recipe['training']['max_steps']} steps of {data['batch_size']} {frames} at {side} pixels"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Content of a JSON file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 if __name__ == "__main__":

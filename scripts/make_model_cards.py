@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from ifc_hf.cards.published import PUBLISHED, published_card
+from ifc_hf.files import write_text
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "model_cards")
-    folder.mkdir(exist_ok=True)
     for result in PUBLISHED:
         path = folder / f"{result.name}.md"
-        path.write_text(published_card(result), encoding="utf-8")
+        write_text(path, published_card(result))
         print(path)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ifc_hf.files import write_text
 from ifc_hf.model.video_files import VideoWriter, read_frames
 from ifc_hf.samples import sample_annotations, sample_clip
 
@@ -69,7 +70,7 @@ def pack_generated_video(data: Path, video_id: int) -> None:
         for name in videos[0]["file_names"]:
             writer.write(np.array(Image.open(folder / "JPEGImages" / name).convert("RGB")))
     part = content | {"videos": videos, "annotations": annotations}
-    sample_annotations().write_text(json.dumps(part, separators=(",", ":")) + "\n", encoding="utf-8")
+    write_text(sample_annotations(), json.dumps(part, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

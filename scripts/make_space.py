@@ -12,6 +12,8 @@ from configparser import ConfigParser
 from importlib.metadata import version
 from pathlib import Path
 
+from ifc_hf.files import whole_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "ifc_hf"
 
@@ -47,20 +49,26 @@ def main() -> None:
     parser.add_argument("--model", help="folder, which is copied, or Hub id; default: the shipped checkpoint")
     parser.add_argument("--title", default="Video instance segmentation with IFC")
     args = parser.parse_args()
-    if args.output.exists() and any(args.output.iterdir()):
-        parser.error(f"{args.output}: expected an absent or empty folder")
-    shutil.copytree(PACKAGE, args.output / "ifc_hf", ignore=shutil.ignore_patterns("__pycache__"))
-    model = ""
-    if args.model is not None:
-        is_folder = Path(args.model).is_dir()
-        if is_folder:
-            shutil.copytree(args.model, args.output / "model")
-        model = repr("model" if is_folder else args.model)
-    (args.output / "app.py").write_text(APP.format(model=model), encoding="utf-8")
-    (args.output / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
-    readme = README.format(title=args.title, gradio=version("gradio"))
-    (args.output / "README.md").write_text(readme, encoding="utf-8")
+    try:
+        with whole_folder(args.output, must_be_new=True) as folder:
+            write_space(folder, args.model, args.title)
+    except FileExistsError as error:
+        parser.error(str(error))
     print(args.output)
+
+
+def write_space(folder: Path, model: str | None, title: str) -> None:
+    """Writes all files of the Space."""
+    shutil.copytree(PACKAGE, folder / "ifc_hf", ignore=shutil.ignore_patterns("__pycache__"))
+    argument = ""
+    if model is not None:
+        is_folder = Path(model).is_dir()
+        if is_folder:
+            shutil.copytree(model, folder / "model")
+        argument = repr("model" if is_folder else model)
+    (folder / "app.py").write_text(APP.format(model=argument), encoding="utf-8")
+    (folder / "requirements.txt").write_text("\n".join(requirements()) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(README.format(title=title, gradio=version("gradio")), encoding="utf-8")
 
 
 def requirements() -> list[str]:

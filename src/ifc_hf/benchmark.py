@@ -5,7 +5,6 @@
 """
 
 import importlib.metadata
-import json
 import os
 import platform
 import statistics
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from .files import write_json
 from .model.video_files import read_frames
 from .model.video_pass import VideoPass
 from .model.video_segmenter import IfcVideoSegmenter
@@ -150,10 +150,7 @@ def write_report(path: Path, report: dict[str, Any], packages: Sequence[str]) ->
         packages: Names of the packages whose versions count.
     """
     report = {**report, "machine": describe_machine(), "versions": package_versions(packages)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, report, indent=2)
 
 
 def package_versions(packages: Sequence[str]) -> dict[str, str]:

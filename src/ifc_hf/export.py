@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .files import whole_folder
 from .loading import load_checkpoint
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def export_model(
     """
     check_options(export_format, size_hw, num_frames, weights)
     check_tools(export_format)
-    with new_folder(Path(output)) as folder:
+    with whole_folder(output, must_be_new=True) as folder:
         model, processor = load_checkpoint(checkpoint)
         clips = sample_clips(processor, model.config.num_frames, size_hw, num_frames, has_mask)
         file = folder / FILE_NAMES[export_format]
@@ -179,26 +179,6 @@ def check_tools(export_format: str) -> None:
             raise ImportError(f'ONNX export needs {", ".join(missing)}: pip install "ifc_hf[export]"')
     if export_format == "aoti" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise OSError("AOTInductor needs a C++ compiler: install g++ or clang++, or name one in CXX")
-
-
-@contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `output` when all went well, and else leaves nothing.
-
-    Raises:
-        OSError: If the output exists and is not an empty folder, or can't be written.
-    """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} exists already and is not an empty folder")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".part"))
-    try:
-        yield folder
-        folder.chmod(0o755)  # mkdtemp makes it private to the user
-        os.replace(folder, output)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
 
 
 def sample_clips(

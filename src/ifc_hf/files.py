@@ -48,13 +48,22 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_folder(path: str | os.PathLike[str], must_be_new: bool = False) -> Iterator[Path]:
     """Write a folder as a whole or not at all; otherwise like `whole_file`.
 
+    Args:
+        path: Name of the result. What lies there is replaced with all that it holds.
+        must_be_new: Refuse to replace anything but an empty folder.
+
     Yields:
-        An empty temporary folder. A folder of the result's name is replaced with all that it holds.
+        An empty temporary folder.
+
+    Raises:
+        FileExistsError: If something lies there that must not be replaced.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # "." has no name to put another beside
+    if must_be_new and (os.path.lexists(path) and not is_empty_folder(path)):
+        raise FileExistsError(f"{path} exists already and is not an empty folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, former = temporary_name(path), temporary_name(path)
     temporary.mkdir()
@@ -63,20 +72,28 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             sync(file)
         sync(temporary)
-        if path.exists():  # a folder can't be replaced while it holds something
+        if must_be_new and path.is_dir():
+            path.rmdir()  # fails if somebody has put something in
+        elif os.path.lexists(path):  # a folder can't be replaced while it holds something
             os.replace(path, former)
         os.replace(temporary, path)
         sync(path.parent)
     finally:
-        if former.exists() and not path.exists():
+        if os.path.lexists(former) and not os.path.lexists(path):
             os.replace(former, path)
         remove(temporary)
         remove(former)
 
 
+def is_empty_folder(path: Path) -> bool:
+    """Whether there is a folder without content."""
+    return path.is_dir() and not any(path.iterdir())
+
+
 def temporary_name(path: Path) -> Path:
     """A name beside a path that no other process or thread uses, hidden, with the same suffix."""
-    return path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    # Only the beginning of a long name, because file systems allow 255 bytes.
+    return path.with_name(f".{path.stem[:40]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
 
 
 def remove(path: Path) -> None:
@@ -89,13 +106,16 @@ def remove(path: Path) -> None:
 
 def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, is on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders
-        return
-    handle = os.open(path, os.O_RDONLY)
+    is_folder = path.is_dir()
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError:
+        if not is_folder:  # Windows opens no folders, and some network file systems don't sync them
+            raise
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

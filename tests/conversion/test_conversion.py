@@ -267,7 +267,7 @@ def test_wrong_backbone(checkpoint, tmp_path):
 
 def test_a_folder_with_content_is_left_alone(checkpoint, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="exists already; expected a new or empty folder"):
+    with pytest.raises(FileExistsError, match="exists already and is not an empty folder"):
         convert_checkpoint(checkpoint, tmp_path)
 
 

@@ -12,7 +12,9 @@ from PIL import Image
 from annotation_files import CVAT_POLYGON, HEIGHT, WIDTH, cvat_xml, write_frames
 from ifc_hf.data.check import check_split, read_split
 from ifc_hf.data.converters import convert
+from ifc_hf.data.converters.common import AnnotatedVideo, Source
 from ifc_hf.data.converters.label_studio import decode_brush_rle
+from ifc_hf.data.converters.writer import write_ytvis
 from ifc_hf.data.problems import DataSetError
 from ifc_hf.model.masks import decode_rle, decode_segmentation
 
@@ -217,3 +219,31 @@ def test_brush_mask_that_is_cut_off():
 def test_unknown_format(tmp_path):
     with pytest.raises(ValueError, match="source_format: expected one of .*got 'vott'"):
         convert(tmp_path, "vott", tmp_path / "out")
+
+
+def labelled_pictures(folder, *names):
+    """Pictures for labelme, each with one shape."""
+    shape = {"label": "cat", "shape_type": "polygon", "points": [[1, 1], [20, 1], [20, 20]]}
+    write_frames(folder, names)
+    for name in names:
+        (folder / name).with_suffix(".json").write_text(json.dumps({"shapes": [shape]}))
+
+
+def test_a_video_that_fails_leaves_none_of_its_frames(tmp_path):
+    labelled_pictures(tmp_path / "clip", "0.png", "1.png")
+    convert(tmp_path / "clip", "labelme", tmp_path / "out")
+    written = tmp_path / "out/train/JPEGImages"
+    before = {path: path.read_bytes() for path in written.rglob("*.png")}
+    source = Source(
+        "a.json", [], [AnnotatedVideo("clip", HEIGHT, WIDTH, [tmp_path / "clip/0.png", tmp_path / "no"], 2)]
+    )
+    with pytest.raises(DataSetError, match="frame 1: no such file"):
+        write_ytvis(source, tmp_path / "out")
+    assert {path: path.read_bytes() for path in written.rglob("*") if path.is_file()} == before
+
+
+def test_frames_are_not_replaced_by_their_own_copies(tmp_path):
+    labelled_pictures(tmp_path / "out/train/JPEGImages/clip", "b.png", "a.png")
+    with pytest.raises(DataSetError, match="its frames lie in .*clip, where they are to be written"):
+        convert(tmp_path / "out/train/JPEGImages/clip", "labelme", tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2

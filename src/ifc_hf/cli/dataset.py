@@ -78,6 +78,7 @@ def run_stats(args: argparse.Namespace) -> int:
 
     from ..data.check import read_split
     from ..data.stats import describe_split
+    from ..files import whole_file
 
     location, split = read_split(args.root, args.version, args.split)
     stats = describe_split(split)
@@ -93,7 +94,8 @@ def run_stats(args: argparse.Namespace) -> int:
         table.add_row(entry.name, str(entry.tracks), str(entry.masks), *shares)
     Console().print(table)
     if args.picture is not None:
-        draw_frames(split.videos, split.label_names, location.image_folder, args.num_frames).save(args.picture)
+        with whole_file(args.picture) as temporary:
+            draw_frames(split.videos, split.label_names, location.image_folder, args.num_frames).save(temporary)
         print(f"picture: {args.picture}")
     return 0
 

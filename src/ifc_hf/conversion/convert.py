@@ -1,10 +1,6 @@
 """From the authors' checkpoint file to a model folder, and back."""
 
-import hashlib
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +9,7 @@ from torch import Tensor
 
 from ..cards.published import converted_card
 from ..data.class_names import CLASS_NAMES
+from ..files import content_hash, whole_file, whole_folder
 from ..model.configuration_ifc import IfcConfig
 from ..model.image_processing_ifc import IfcImageProcessor
 from ..model.modeling_ifc import IfcForVideoInstanceSegmentation
@@ -44,36 +41,26 @@ def convert_checkpoint(
         CheckpointError: If the file can't be read, or holds another network than the one asked for.
         FileExistsError: If `output_dir` has content.
     """
-    output_dir = Path(output_dir)
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise FileExistsError(f"{output_dir}: exists already; expected a new or empty folder.")
-    original = read_checkpoint(checkpoint)
-    try:
-        state_dict = convert_state_dict(original)
-        backbone = backbone or detect_backbone(original)
-        dataset = dataset or detect_dataset(original)
-        config = make_config(original, backbone, dataset)
-        check_shapes(state_dict, config)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint}: {error}") from error
-    with torch.device("meta"):
-        model = IfcForVideoInstanceSegmentation(config)
-    model.load_state_dict(state_dict, assign=True)
-    model.model.freeze_backbone()
+    with whole_folder(output_dir, must_be_new=True) as folder:
+        original = read_checkpoint(checkpoint)
+        try:
+            state_dict = convert_state_dict(original)
+            backbone = backbone or detect_backbone(original)
+            dataset = dataset or detect_dataset(original)
+            config = make_config(original, backbone, dataset)
+            check_shapes(state_dict, config)
+        except CheckpointError as error:
+            raise CheckpointError(f"{checkpoint}: {error}") from error
+        with torch.device("meta"):
+            model = IfcForVideoInstanceSegmentation(config)
+        model.load_state_dict(state_dict, assign=True)
+        model.model.freeze_backbone()
 
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{output_dir.name}.", suffix=".part", dir=output_dir.parent))
-    try:
-        model.save_pretrained(part)
-        make_image_processor(backbone, dataset).save_pretrained(part)
-        sha256 = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-        card = converted_card(backbone, dataset, output_dir.name, Path(checkpoint).name, sha256)
-        (part / "README.md").write_text(card, encoding="utf-8")
-        part.chmod(0o755)  # mkdtemp gives nobody else access
-        os.replace(part, output_dir)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+        model.save_pretrained(folder)
+        make_image_processor(backbone, dataset).save_pretrained(folder)
+        name = Path(output_dir).resolve().name
+        card = converted_card(backbone, dataset, name, Path(checkpoint).name, content_hash(checkpoint))
+        (folder / "README.md").write_text(card, encoding="utf-8")
     return model.eval()
 
 
@@ -82,21 +69,15 @@ def write_original_checkpoint(model: IfcForVideoInstanceSegmentation, output_fil
 
     Args:
         model: A model with a ResNet-50 or -101.
-        output_file: Written through a neighbour file, so that it is never half there.
+        output_file: Appears at once, when all is written.
 
     Raises:
         CheckpointError: If a tensor of the model has no place in the authors' network.
     """
-    output_file = Path(output_file)
     state_dict = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     original = to_original_state_dict(state_dict, model.config.no_object_coefficient)
-    output_file.parent.mkdir(parents=True, exist_ok=True)
-    part = output_file.with_name(output_file.name + ".part")
-    try:
-        torch.save({"model": original}, part)
-        os.replace(part, output_file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(output_file) as temporary:
+        torch.save({"model": original}, temporary)
 
 
 def detect_backbone(original: Mapping[str, Tensor]) -> str:

@@ -1,7 +1,6 @@
 """Result files of benchmarks' servers, written by several processes without any of them holding all masks."""
 
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from tqdm.auto import tqdm
 from ..cards.template import percent
 from ..data.clips import Row
 from ..evaluation import YtvisAccumulator
+from ..files import whole_file, write_json, write_text
 from ..model.video_segmenter import IfcVideoSegmenter
 from .track_pictures import WorstTracks
 from .video_evaluation import annotations_of, segment_row
@@ -65,8 +65,7 @@ def join_parts(part_files: Sequence[Path], folder: Path) -> Path:
         The file: one JSON list.
     """
     path = folder / RESULT_FILE
-    unfinished = path.with_suffix(".part")
-    with open(unfinished, "w", encoding="utf-8") as stream:
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         stream.write("[")
         separator = ""
         for part_file in part_files:
@@ -75,7 +74,6 @@ def join_parts(part_files: Sequence[Path], folder: Path) -> Path:
                     stream.write(separator + line.rstrip("\n"))
                     separator = ",\n"
         stream.write("]\n")
-    os.replace(unfinished, path)
     for part_file in part_files:
         part_file.unlink()
     return path
@@ -84,24 +82,15 @@ def join_parts(part_files: Sequence[Path], folder: Path) -> Path:
 def write_submission(result_file: Path) -> Path:
     """Packs `results.json` alone into a zip beside it, as the servers of YouTube-VIS and OVIS take it."""
     path = result_file.with_suffix(".zip")
-    unfinished = path.with_suffix(".part")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(result_file, RESULT_FILE)
-    os.replace(unfinished, path)
     return path
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file as a whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 def write_scores(scores: dict[str, Any], folder: Path) -> None:
     """Writes `metrics.json` (the twelve numbers and those per category) and the table as `per_category.md`."""
     kept = {name: value for name, value in scores.items() if name not in ("precision", "recall")}
-    write_text(folder / "metrics.json", json.dumps(kept, indent=2) + "\n")
+    write_json(folder / "metrics.json", kept, indent=2)
     write_text(folder / "per_category.md", category_table(scores))
 
 

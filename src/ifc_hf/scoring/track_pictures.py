@@ -1,6 +1,5 @@
 """Pictures that explain a score: precision over recall, and the annotated tracks that were found worst."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from ..data.decoding import open_frame
 from ..evaluation.track_iou import track_ious
 from ..evaluation.track_reader import TrackReader
 from ..evaluation.ytvis_format import Video
+from ..files import whole_file
 from ..model.masks import decode_rle
 from ..outputs.instances import draw_instances
 from .video_evaluation import annotations_of
@@ -98,7 +98,8 @@ class WorstTracks:
             row = rows[track.row_index]
             name = self.class_names[row["objects"][track.object_index]["category"]]
             path = folder / f"{rank:02d}_video_{row['video_id']}_{name.replace('/', '_')}_iou_{track.iou:.2f}.png"
-            save_picture(draw_track(row, track), path)
+            with whole_file(path) as temporary:
+                draw_track(row, track).save(temporary)
             paths.append(path)
         return paths
 
@@ -117,13 +118,6 @@ def draw_track(row: Row, track: WorstTrack) -> Image.Image:
             captions.append(f"found, score {track.score:.2f}")
         pictures.append(draw_instances(frame, np.stack(masks), range(len(masks)), captions))
     return Image.fromarray(np.concatenate(pictures, axis=1))
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a picture as a whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    picture.save(unfinished, format="PNG")
-    os.replace(unfinished, path)
 
 
 def plot_precision_recall(scores: Mapping[str, Any], path: Path) -> None:
@@ -146,6 +140,5 @@ def plot_precision_recall(scores: Mapping[str, Any], path: Path) -> None:
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"AP {scores['AP']:.3f}")
     if counted.any():
         axes.legend()
-    unfinished = path.with_name(path.name + ".part")
-    figure.savefig(unfinished, format="png", dpi=120)
-    os.replace(unfinished, path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)

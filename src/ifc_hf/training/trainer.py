@@ -17,8 +17,8 @@ from transformers.trainer_utils import PredictionOutput, SaveStrategy, TrainOutp
 from ..cards.trained import training_card
 from ..data.clips import ClipDataset
 from ..data.collator import ClipCollator
+from ..files import write_text
 from ..model.video_segmenter import IfcVideoSegmenter
-from ..scoring.result_files import write_text
 from ..scoring.video_evaluation import SCORE_NAMES, score_videos
 from .arguments import IfcTrainingArguments
 from .batch_loss import BatchLoss

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ...files import write_json
+from ...files import whole_folder, write_json
 from ..segmentation import area_of_rle, box_of_rle
 from .common import AnnotatedVideo, Source, fail
 
@@ -44,7 +44,12 @@ def write_ytvis(source: Source, output: str | os.PathLike[str], split: str = "tr
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for video in tqdm(source.videos, desc=f"Writing {split}", unit="video", disable=None):
-        file_names = _write_frames(video, output / split / "JPEGImages" / video.name, source.file)
+        target = output / split / "JPEGImages" / video.name
+        pictures = [video.frames] if isinstance(video.frames, Path) else video.frames
+        if any(target.resolve() in path.resolve().parents for path in pictures):  # it would be replaced
+            fail("bad video", f"its frames lie in {target}, where they are to be written", source.file, video.name)
+        with whole_folder(target) as folder:
+            file_names = _write_frames(video, folder, source.file)
         head = {"id": len(videos) + 1, "width": video.width, "height": video.height, "length": video.length}
         videos.append({**head, "file_names": [f"{video.name}/{name}" for name in file_names]})
         for category, masks in video.tracks.values():
@@ -67,7 +72,6 @@ def write_ytvis(source: Source, output: str | os.PathLike[str], split: str = "tr
 
 def _write_frames(video: AnnotatedVideo, folder: Path, file: str) -> list[str]:
     """Copy or decode the frames; returns their names."""
-    folder.mkdir(parents=True, exist_ok=True)
     if isinstance(video.frames, Path):
         return _decode_frames(video, folder, file)
     names = [f"{index:05d}{path.suffix.lower()}" for index, path in enumerate(video.frames)]
