@@ -6,5 +6,4 @@ cd "$(dirname "$0")/.."
 extras=dev,draw,eval,train
 source scripts/environment.sh
 
-export OMP_NUM_THREADS=1
 exec pytest -n 2 -m "not gpu" tests/conformance "$@"

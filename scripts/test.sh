@@ -17,8 +17,6 @@ mypy scripts/clip_factory
 lint-imports
 mlinter --no-progress src/ifc_hf/model
 
-# Two processes of one thread each beat one process of two threads: the tests' tensors are tiny.
-export OMP_NUM_THREADS=1
 if [ "${CI:-}" = true ]; then
   # Two runs: each folder has a conftest of its own.
   pytest -n 2 -m "not gpu" tests/conformance

@@ -1,7 +1,12 @@
-"""Fixtures that several test files share."""
+"""What holds for every test: the number of threads, and fixtures that several files share."""
 
 import functools
+import os
 from collections.abc import Callable
+
+# Sums depend on the number of threads: 2e-4 of a logit. Processes that tests start take it over. PyTorch reads it when
+# it is imported, so this comes before the imports below. One thread is also the fastest: the tests' tensors are tiny.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 

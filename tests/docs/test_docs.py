@@ -103,7 +103,6 @@ def test_every_command_runs(document, tmp_path):
             env={
                 **os.environ,
                 **hub.environment(str(tmp_path / "cache")),
-                "OMP_NUM_THREADS": "1",
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             },
             stdout=subprocess.PIPE,

@@ -55,7 +55,7 @@ def run(program: str, cache: Path, missing: tuple[str, ...] = ("ifc_hf",), **env
         [sys.executable, "-c", f"MISSING = {missing}\n{WITHOUT_PACKAGES}\n{program}"],
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", **environment},
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -323,7 +323,7 @@ def run_client(program: str, hub: LoopbackHub, cache: Path, fails_with: str | No
         [sys.executable, "-c", f"HELPERS = {str(Path(__file__).parent)!r}\n{program}"],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **hub.environment(str(cache)), **environment},
+        env={**os.environ, **hub.environment(str(cache)), **environment},
     )
     if fails_with is None:
         assert result.returncode == 0, result.stderr
