@@ -317,8 +317,10 @@ class IfcModel(IfcPreTrainedModel):
         position = self._with_memory(self.position_embedding(frame_embeddings, map_mask), self.memory_position)
         encoder_outputs = self.encoder(tokens, token_mask=map_mask, position=position, **kwargs)
 
+        # Looked up, not read: weights that accelerate has offloaded come when their module is called.
+        queries = self.query_embedding(torch.arange(self.config.num_queries, device=tokens.device))
         decoder_outputs = self.decoder(
-            self.query_embedding.weight.expand(tokens.shape[0], -1, -1),
+            queries.expand(tokens.shape[0], -1, -1),
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             token_mask=map_mask,
             encoder_position=position,
