@@ -12,23 +12,24 @@ if TYPE_CHECKING:
 def load_checkpoint(
     checkpoint: str | os.PathLike[str], device: str = "cpu"
 ) -> tuple["IfcForVideoInstanceSegmentation", "IfcImageProcessor"]:
-    """Model, in float32 and evaluation mode, and processor.
+    """Loads a model, in float32 and evaluation mode, and its processor.
 
     Args:
         checkpoint: Folder or Hub id.
         device: Where the model goes.
 
     Returns:
-        Both.
+        The model and the processor.
 
     Raises:
-        ValueError: If it is another kind of model.
-        OSError: If there is no model.
+        ValueError: If the checkpoint holds another kind of model.
+        OSError: If there is no checkpoint.
     """
     import torch
     from transformers import AutoConfig
 
-    from . import IfcForVideoInstanceSegmentation, IfcImageProcessor
+    from .model.image_processing_ifc import IfcImageProcessor
+    from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
     if Path(checkpoint).is_dir() and not (Path(checkpoint) / "config.json").is_file():
         raise FileNotFoundError(f"{checkpoint}: no model folder, it holds no config.json")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,6 +111,18 @@ def test_every_command_runs(document, tmp_path):
             text=True,
         )
     assert result.returncode == 0, result.stdout[-4000:]
+
+
+# Paths in the repository, and those of Python files in a folder of the package.
+FOLDERS = "|".join(path.name for path in (ROOT / "src/ifc_hf").iterdir() if path.is_dir())
+NAMED = re.compile(rf"(?:\.\./)?\b(?:src|scripts|tests|docs)/[\w/.-]*[\w/]|\b(?:{FOLDERS})/[a-z_/]+\.py\b")
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_files_that_a_page_names_exist(document):
+    named = set(NAMED.findall(document.read_text(encoding="utf-8")))
+    places = (ROOT, ROOT / "src/ifc_hf", document.parent)
+    assert not [name for name in named if not any((place / name).exists() for place in places)]
 
 
 def test_blocks_are_found_with_their_reasons(tmp_path):
