@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from ifc_hf import IfcImageProcessor
 from ifc_hf.data.augmentation import (
@@ -11,13 +12,13 @@ from ifc_hf.data.augmentation import (
     VIDEO_AUGMENTATION,
     Appearance,
     Augmentation,
-    Geometry,
     Style,
 )
-from ifc_hf.data.clips import ImageClipDataset, MixedClipDataset, VideoClipDataset, sample_frame_indices
+from ifc_hf.data.clips import ImageClipDataset, MixedClipDataset, VideoClipDataset, sample_frame_indices, show
 from ifc_hf.data.collator import ClipCollator
 from ifc_hf.data.decoding import open_frame
-from ifc_hf.model.masks import encode_rle
+from ifc_hf.model.annotations import FrameView
+from ifc_hf.model.masks import decode_rle, decode_segmentation, encode_rle
 
 SIZE_HW = (40, 60)
 SMALL = Augmentation(shorter_sides=(20, 30))
@@ -156,7 +157,7 @@ def test_pseudo_clip_changes_every_copy_on_its_own_within_the_stated_ranges():
 
 def test_crop_sides_lie_between_384_and_600_and_never_exceed_the_image():
     rng = np.random.default_rng(0)
-    crops = [IMAGE_AUGMENTATION.draw_geometry((700, 300), rng).crop_xyxy for _ in range(200)]
+    crops = [IMAGE_AUGMENTATION.draw_view((700, 300), rng).crop_xyxy for _ in range(200)]
     heights = [bottom - top for _, top, _, bottom in crops]
     assert 384 <= min(heights) < 400 and 585 < max(heights) <= 600
     assert {(left, right) for left, _, right, _ in crops} == {(0, 300)}
@@ -169,9 +170,9 @@ def test_crops_around_an_object_are_squares_that_hold_its_middle():
     rng = np.random.default_rng(0)
     sides = set()
     for _ in range(200):
-        geometry = augmentation.draw_geometry((60, 90), rng, masks)
-        left, top, right, bottom = geometry.crop_xyxy
-        assert right - left == bottom - top and geometry.size_hw == (32, 32)
+        view = augmentation.draw_view((60, 90), rng, masks)
+        left, top, right, bottom = view.crop_xyxy
+        assert right - left == bottom - top and view.size_hw == (32, 32)
         assert 0 <= left < 50 < right <= 90 and 0 <= top < 25 < bottom <= 60
         sides.add(right - left)
     assert sides == set(range(20, 41))
@@ -182,7 +183,7 @@ def test_windows_around_objects_can_have_the_shape_of_the_frame():
     masks[0, 20:30, 40:60] = True  # 20 wide of 90 and 10 high of 60: the width decides
     augmentation = Augmentation(shorter_sides=(32,), object_crop_range=(1.0, 9.0), object_crop_keeps_shape=True)
     rng = np.random.default_rng(0)
-    windows = [augmentation.draw_geometry((60, 90), rng, masks).crop_xyxy for _ in range(300)]
+    windows = [augmentation.draw_view((60, 90), rng, masks).crop_xyxy for _ in range(300)]
     sizes = {(right - left, bottom - top) for left, top, right, bottom in windows}
     assert all(abs(width - 1.5 * height) <= 1 and width >= 20 for width, height in sizes)
     assert min(sizes)[0] < 24 and max(sizes) == (90, 60)
@@ -192,8 +193,8 @@ def test_windows_around_objects_can_have_the_shape_of_the_frame():
 def test_without_an_object_the_crop_is_the_usual_one():
     augmentation = Augmentation(shorter_sides=(32,), crop_range=(10, 10), object_crop_range=(1.0, 2.0))
     nothing = np.zeros((1, 60, 90), dtype=bool)
-    for masks in (nothing, nothing[:0], None):
-        left, top, right, bottom = augmentation.draw_geometry((60, 90), np.random.default_rng(0), masks).crop_xyxy
+    for masks in (nothing, nothing[:0]):
+        left, top, right, bottom = augmentation.draw_view((60, 90), np.random.default_rng(0), masks).crop_xyxy
         assert (right - left, bottom - top) == (10, 10)
 
 
@@ -202,15 +203,15 @@ def test_defaults_are_those_of_the_authors():
     assert tuple(IMAGE_AUGMENTATION.shorter_sides) == tuple(range(480, 801, 32))
     sizes = {(720, 1280): (360, 640), (100, 1000): (133, 1333), (245, 410): (360, 602)}
     for size_hw, expected in sizes.items():
-        geometry = Augmentation(shorter_sides=(360,)).draw_geometry(size_hw, np.random.default_rng(0))
-        assert geometry.size_hw == expected
+        view = Augmentation(shorter_sides=(360,)).draw_view(size_hw, np.random.default_rng(0))
+        assert view.size_hw == expected
 
 
-def test_geometry_moves_frame_and_mask_alike():
+def test_a_view_moves_frame_and_mask_alike():
     pixels = np.zeros((6, 8, 3), dtype=np.uint8)
     pixels[2:4, 1:3] = 255
-    geometry = Geometry(crop_xyxy=(0, 1, 6, 5), size_hw=(8, 12), flip=True)
-    frame, masks = geometry.apply(Image.fromarray(pixels), pixels[None, :, :, 0] > 0)
+    view = FrameView(frame_hw=(6, 8), crop_xyxy=(0, 1, 6, 5), size_hw=(8, 12), flip=True)
+    frame, masks = show(Image.fromarray(pixels), pixels[None, :, :, 0] > 0, view)
     assert masks.shape == (1, 8, 12)
     assert np.array_equal(masks[0], np.pad(np.ones((4, 4), bool), ((2, 2), (6, 2))))
     assert (np.asarray(frame)[:, :, 0][masks[0]] > 100).all()
@@ -325,10 +326,97 @@ def test_frames_are_turned_as_exif_says():
     assert open_frame(picture, "image 1").size == (40, 60)
 
 
-def test_mask_of_another_size_than_the_picture_is_named():
+def test_masks_and_frames_of_another_size_are_named():
     row = video_row()
     row["frames"] = [Image.new("RGB", (10, 10))] * 8
-    with pytest.raises(
-        ValueError, match=r"video 3, frame \d: the mask of object 0 is \(40, 60\), the picture is \(10, 10\)"
-    ):
-        VideoClipDataset([row], num_frames=1)[0]
+    message = r"video 3, frame \d: object 0: RLE is 40x60 \(height x width\), the frame is 10x10"
+    with pytest.raises(ValueError, match=message):
+        VideoClipDataset([row], num_frames=1, augmentation=SMALL)[0]
+    row = video_row(length=2)
+    row["frames"][1] = Image.new("RGB", (10, 10))
+    with pytest.raises(ValueError, match=r"video 3, frame 1: the picture is 10x10 \(height x width\), expected 40x60"):
+        VideoClipDataset([row], num_frames=2, augmentation=SMALL)[0]
+
+
+def star(rng: np.random.Generator, radius: float) -> np.ndarray:
+    """Corners (P, 2) of a random polygon around a point in a frame of 200x300, x and y in pixels."""
+    angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(5, 12))))
+    distances = radius * rng.uniform(0.5, 1, len(angles))
+    return rng.uniform(20, (280, 180)) + np.stack([distances * np.cos(angles), distances * np.sin(angles)], axis=1)
+
+
+def filled(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
+    flat = [polygon.flatten().tolist() for polygon in polygons]
+    return decode_rle(coco_mask.merge(coco_mask.frPyObjects(flat, height, width)))
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    return (first & second).sum() / max(1, (first | second).sum())
+
+
+def test_small_polygons_are_filled_at_the_size_of_the_training_frame():
+    """The reference cuts, scales and flips the corners, and lets pycocotools fill them at the final size."""
+    rng = np.random.default_rng(0)
+    ours, nearest = [], []
+    for _ in range(300):
+        parts = [star(rng, rng.uniform(3, 16)) for _ in range(int(rng.integers(1, 3)))]
+        crop_hw, size_hw = rng.integers(60, 100, 2), rng.integers(60, 300, 2)
+        center = parts[0].mean(axis=0)  # lies in the crop
+        left, top = np.clip(center - rng.uniform(0, 1, 2) * crop_hw[::-1], 0, (300, 200) - crop_hw[::-1]).astype(int)
+        crop = (left, top, left + crop_hw[1], top + crop_hw[0])
+        view = FrameView((200, 300), tuple(map(int, crop)), tuple(map(int, size_hw)), flip=bool(rng.random() < 0.5))
+        moved = [(part - (left, top)) * (size_hw / crop_hw)[::-1] for part in parts]
+        moved = [(size_hw[1] - part[:, 0], part[:, 1]) if view.flip else part.T for part in moved]
+        expected = filled([np.transpose(part) for part in moved], *view.size_hw)
+        polygons = [part.flatten().tolist() for part in parts]
+        ours.append(iou(view.mask(polygons), expected))
+        nearest.append(iou(view.mask(encode_rle(filled(parts, 200, 300))), expected))
+    assert np.mean(ours) > 0.99 > 0.95 > np.mean(nearest)
+
+
+def test_polygons_of_images_and_videos_reach_the_clips():
+    triangle = [[2.0, 2.0, 6.0, 2.0, 2.0, 6.0]]
+    rle = encode_rle(decode_segmentation(triangle, *SIZE_HW))
+    picture = Image.new("RGB", SIZE_HW[::-1])
+    head = {"category": 0, "iscrowd": 0}
+    video = {
+        "video_id": 1,
+        "frames": [picture] * 2,
+        "objects": [{**head, "segmentations": [rle, rle], "polygons": [triangle, None]}],
+    }
+    image = {"image_id": 1, "image": picture, "objects": [{**head, "segmentation": rle, "polygons": triangle}]}
+    larger = Augmentation(shorter_sides=(400,), flip_probability=0.0)
+    filled_large = decode_segmentation([[10 * value for value in triangle[0]]], 400, 600)
+    [of_image] = ImageClipDataset([image], augmentation=larger)[0]["masks"]
+    assert np.array_equal(of_image[0], filled_large)
+    for frame_masks in VideoClipDataset([video], num_frames=2, augmentation=larger)[0]["masks"]:
+        is_polygon = np.array_equal(frame_masks[0], filled_large)
+        assert is_polygon or np.array_equal(frame_masks[0], np.kron(decode_rle(rle), np.ones((10, 10), bool)))
+
+
+def test_polygons_at_and_beyond_the_edge_of_a_view():
+    view = FrameView((100, 100), (40, 40, 60, 60), (200, 200))
+    around = [[0.0, 0.0, 100.0, 0.0, 100.0, 100.0, 0.0, 100.0]]
+    assert view.mask(around).all()
+    assert not view.mask([[0.0, 0.0, 30.0, 0.0, 0.0, 30.0]]).any()
+    half = view.mask([[50.0, -300.0, 400.0, -300.0, 400.0, 400.0, 50.0, 400.0]])
+    assert half[:, 100:].all() and not half[:, :100].any()
+    comb = [[30.0, 45.0, 50.0, 45.0, 50.0, 48.0, 30.0, 48.0, 30.0, 52.0, 50.0, 52.0, 50.0, 55.0, 30.0, 55.0]]
+    assert not view.mask(comb)[85:115, 5:95].any() and view.mask(comb)[55:75, 5:95].all()
+
+
+def test_the_processor_and_the_collator_make_the_same_labels():
+    triangle = [[2.0, 2.0, 30.0, 3.0, 4.0, 31.0]]
+    image = {"image_id": 1, "image": Image.new("RGB", SIZE_HW[::-1]), "objects": [
+        {"category": 1, "iscrowd": 0, "segmentation": {}, "polygons": triangle},
+    ]}  # fmt: skip
+    size = {"shortest_edge": 90, "longest_edge": 1000}
+    processor = IfcImageProcessor(size=size)
+    annotation = [{"category_id": 2, "segmentation": triangle}]
+    of_processor = processor([[image["image"]]], [annotation])
+    clip = ImageClipDataset([image], augmentation=Augmentation(shorter_sides=(90,), flip_probability=0.0))[0]
+    of_collator = ClipCollator(processor)([clip])
+    for name in ("class_labels", "masks"):
+        assert torch.equal(of_collator["labels"][0][name], of_processor["labels"][0][name]), name
+    with pytest.raises(ValueError, match="class label 1 is out of range"):
+        ClipCollator(IfcImageProcessor(num_labels=1))([clip])

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from transformers.image_utils import SizeDict
 
-from ..model.frames import nearest_source_indices, resized_size_hw
+from ..model.annotations import FrameView
+from ..model.frames import resized_size_hw
 
 BoolArray = NDArray[np.bool_]
 
@@ -68,25 +70,29 @@ class Augmentation:
     restyling: float = 0.0
     rotation_degrees: float = 0.0
 
-    def draw_geometry(
-        self, size_hw: tuple[int, int], rng: np.random.Generator, masks: BoolArray | None = None
-    ) -> Geometry:
+    def draw_view(
+        self, frame_hw: tuple[int, int], rng: np.random.Generator, segmentations: Sequence[Any] = ()
+    ) -> FrameView:
         """Decide crop, scale and flip for frames of one size.
 
         Args:
-            size_hw: H, W.
+            frame_hw: H, W.
             rng: Source of randomness.
-            masks: (N, H, W) objects of the first frame, for crops around one of them.
+            segmentations: Of the objects of the first frame, for crops around one of them.
         """
+        masks = None
+        if self.object_crop_range is not None:
+            masks = FrameView.of_whole_frame(frame_hw, frame_hw).masks(segmentations)
         if self.object_crop_range is not None and masks is not None and masks.any():
-            shape_hw = size_hw if self.object_crop_keeps_shape else (1, 1)
+            shape_hw = frame_hw if self.object_crop_keeps_shape else (1, 1)
             crop_xyxy = draw_crop_around_object(masks, self.object_crop_range, rng, shape_hw)
         else:
-            crop_xyxy = draw_crop(size_hw, self.crop_range, rng)
+            crop_xyxy = draw_crop(frame_hw, self.crop_range, rng)
         left, top, right, bottom = crop_xyxy
         crop_hw = (bottom - top, right - left)
         shorter_side = int(rng.choice(self.shorter_sides))
-        return Geometry(
+        return FrameView(
+            frame_hw=frame_hw,
             crop_xyxy=crop_xyxy,
             size_hw=resized_size_hw(crop_hw, SizeDict(shortest_edge=shorter_side, longest_edge=MAX_LONGER_SIDE)),
             flip=bool(rng.random() < self.flip_probability),
@@ -169,31 +175,11 @@ def draw_crop_around_object(
     return left, top, left + crop_hw[1], top + crop_hw[0]
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Crop, scale and flip that have been decided.
-
-    Attributes:
-        crop_xyxy: Part of the frame that is kept, in pixels.
-        size_hw: Size of that part after scaling.
-        flip: Whether left and right are swapped.
-    """
-
-    crop_xyxy: tuple[int, int, int, int]
-    size_hw: tuple[int, int]
-    flip: bool
-
-    def apply(self, frame: Image.Image, masks: BoolArray) -> tuple[Image.Image, BoolArray]:
-        """Change a frame and its masks (N, H, W) alike; masks are scaled by nearest neighbour."""
-        height, width = self.size_hw
-        left, top, right, bottom = self.crop_xyxy
-        frame = frame.crop(self.crop_xyxy).resize((width, height), Image.Resampling.BILINEAR)
-        rows = top + nearest_source_indices(bottom - top, height)
-        columns = left + nearest_source_indices(right - left, width)
-        if self.flip:
-            frame = frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            columns = columns[::-1]
-        return frame, masks[:, rows[:, None], columns]
+def show_frame(frame: Image.Image, view: FrameView) -> Image.Image:
+    """What a view shows of a frame, scaled by Pillow's bilinear filter."""
+    height, width = view.size_hw
+    shown = frame.crop(view.crop_xyxy).resize((width, height), Image.Resampling.BILINEAR)
+    return shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view.flip else shown
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from .problems import DataSetError, Problem
 
 logger = logging.getLogger(__name__)
 # Part of the cache key: to be raised when rows of the same file come out differently.
-ROW_FORMAT = 2
+ROW_FORMAT = 3
 
 SEGMENTATION = {"size": datasets.List(datasets.Value("int32")), "counts": datasets.Value("string")}
 BOX = datasets.List(datasets.Value("float64"))
+POLYGONS = datasets.List(datasets.List(datasets.Value("float64")))
 
 
 class AnnotationBuilder(datasets.GeneratorBasedBuilder):

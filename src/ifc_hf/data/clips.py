@@ -10,7 +10,8 @@ processes nor on what was drawn before it, and a resumed training sees what an u
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from .augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation
-from .decoding import decode_masks, open_frame
+from ..model.annotations import FrameView
+from .augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation, show_frame
+from .decoding import open_frame
 
 Clip: TypeAlias = dict[str, Any]
 Row: TypeAlias = Mapping[str, Any]
@@ -65,7 +67,8 @@ class VideoClipDataset(ClipDataset):
     """Clips of videos: frames near a random one; one scale and one flip for the whole clip.
 
     Args:
-        rows: Rows of `load_ytvis`: `frames`, `objects` with `category`, `iscrowd` and an RLE or None per frame.
+        rows: Rows of `load_ytvis`: `frames`, `objects` with `category`, `iscrowd` and per frame an RLE or None, and
+            polygons where there are some.
         num_frames: T.
         augmentation: What changes at random.
         seed: Of everything that is drawn.
@@ -96,14 +99,14 @@ class VideoClipDataset(ClipDataset):
         labels = [track["category"] for track in objects]
         where = f"video {row['video_id']}"
         frames, masks = [], []
-        geometry = None
+        view = None
         for index in indices:
             frame = open_frame(row["frames"][index], f"{where}, frame {index}")
-            segmentations = [track["segmentations"][index] for track in objects]
-            frame_masks = decode_masks(segmentations, (frame.height, frame.width), f"{where}, frame {index}")
-            geometry = geometry or self.augmentation.draw_geometry((frame.height, frame.width), rng, frame_masks)
-            changed = geometry.apply(frame, frame_masks)
-            changed = self.augmentation.draw_appearance(rng).apply(*changed)
+            segmentations = [shape_in_frame(track, index) for track in objects]
+            with error_at(f"{where}, frame {index}"):
+                view = view or self.augmentation.draw_view((frame.height, frame.width), rng, segmentations)
+                shown, frame_masks = show(frame, segmentations, view)
+            changed = self.augmentation.draw_appearance(rng).apply(shown, frame_masks)
             frames.append(changed[0])
             masks.append(changed[1])
         return make_clip(frames, masks, labels)
@@ -113,7 +116,8 @@ class ImageClipDataset(ClipDataset):
     """Pseudo clips: the same image T times, every copy changed on its own. An object is the same in all copies.
 
     Args:
-        rows: Rows of `load_coco`: `image`, `objects` with `category`, `iscrowd` and an RLE.
+        rows: Rows of `load_coco`: `image`, `objects` with `category`, `iscrowd`, an RLE, and polygons if there are
+            some.
         num_frames: T; 1 gives plain images.
         augmentation: What changes at random.
         seed: Of everything that is drawn.
@@ -139,11 +143,12 @@ class ImageClipDataset(ClipDataset):
         where = f"image {row['image_id']}"
         image = open_frame(row["image"], where)
         objects = [item for item in row["objects"] if not item["iscrowd"]]
-        size_hw = (image.height, image.width)
-        image_masks = decode_masks([item["segmentation"] for item in objects], size_hw, where)
+        segmentations = [item.get("polygons") or item["segmentation"] for item in objects]
         frames, masks = [], []
         for _ in range(self.num_frames):
-            copy = self.augmentation.draw_geometry(size_hw, rng, image_masks).apply(image, image_masks)
+            with error_at(where):
+                view = self.augmentation.draw_view((image.height, image.width), rng, segmentations)
+                copy = show(image, segmentations, view)
             copy = self.augmentation.draw_appearance(rng).apply(*copy)
             frames.append(copy[0])
             masks.append(copy[1])
@@ -209,6 +214,35 @@ def sample_frame_indices(
     near = [index for index in range(first, end) if index != reference] or [reference]
     others = rng.choice(near, size=num_frames - 1).tolist()
     return sorted([reference, *others])
+
+
+def shape_in_frame(track: Mapping[str, Any], index: int) -> Any:
+    """What a track of a row has on a frame: its polygons, else its RLE, else None."""
+    polygons = track.get("polygons")
+    return (polygons and polygons[index]) or track["segmentations"][index]
+
+
+def show(frame: Image.Image, segmentations: Sequence[Any], view: FrameView) -> tuple[Image.Image, NDArray[np.bool_]]:
+    """What a view shows of a frame, and the masks (N, h, w) of its objects.
+
+    Raises:
+        ValueError: If the frame or a mask has another size than the view is for.
+    """
+    if (frame.height, frame.width) != view.frame_hw:
+        raise ValueError(
+            f"the picture is {frame.height}x{frame.width} (height x width), expected {view.frame_hw[0]}x"
+            f"{view.frame_hw[1]}, as the other frames of the clip"
+        )
+    return show_frame(frame, view), view.masks(segmentations)
+
+
+@contextmanager
+def error_at(where: str) -> Iterator[None]:
+    """Put the place in front of the message of a `ValueError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def make_clip(frames: list[Image.Image], masks: list[NDArray[np.bool_]], labels: Sequence[int]) -> Clip:

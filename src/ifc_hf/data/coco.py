@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 
 from ..files import content_hash
-from .builder import BOX, SEGMENTATION, build
+from .builder import BOX, POLYGONS, SEGMENTATION, build
 from .layout import locate_coco
 from .parse import ParsedSplit, coco_as_ytvis, parse_ytvis
 from .problems import read_data_file
@@ -28,8 +28,8 @@ def load_coco(
     """Load a split of COCO (or of another data set in its format and layout).
 
     A row: `image_id`, `width`, `height`, `image` (`{"path", "bytes"}`, not decoded), `objects`: a list of `id`,
-    `category` (label index), `category_id`, `iscrowd`, `segmentation` (compressed RLE; polygons are converted), `bbox`
-    (xywh, pixels), `area` (pixels).
+    `category` (label index), `category_id`, `iscrowd`, `segmentation` (compressed RLE), `polygons` (lists of
+    `[x0, y0, x1, y1, ...]` in pixels where the file has those, else None), `bbox` (xywh, pixels), `area` (pixels).
 
     Args:
         root: The `coco` folder, or the folder that holds it.
@@ -64,8 +64,8 @@ def make_row(image: dict[str, Any], image_folder: Path) -> dict[str, Any]:
     objects = []
     for track in image["objects"]:
         head = {name: track[name] for name in ("id", "category", "category_id", "iscrowd")}
-        mask, box_xywh, area = track["segmentations"][0], track["bboxes"][0], track["areas"][0]
-        objects.append({**head, "segmentation": mask, "bbox": box_xywh, "area": area})
+        of_image = {"segmentation": "segmentations", "polygons": "polygons", "bbox": "bboxes", "area": "areas"}
+        objects.append({**head, **{name: track[column][0] for name, column in of_image.items()}})
     return {
         "image_id": image["video_id"],
         "width": image["width"],
@@ -88,6 +88,7 @@ def make_features(label_names: list[str]) -> datasets.Features:
             "category_id": datasets.Value("int64"),
             "iscrowd": datasets.Value("int8"),
             "segmentation": SEGMENTATION,
+            "polygons": POLYGONS,
             "bbox": BOX,
             "area": datasets.Value("float64"),
         }),

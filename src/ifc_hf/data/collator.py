@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .clips import Clip
 
@@ -42,18 +41,20 @@ class ClipCollator:
         shape = (len(clips), numbers_of_frames.pop())
         # One video per frame: the copies of a pseudo clip differ in size.
         videos = [[frame] for clip in clips for frame in clip["frames"]]
-        inputs = self.processor(videos, do_resize=False, return_tensors="pt")
+        annotations = [
+            {"class_labels": clip["class_labels"], "masks": frame_masks[:, None]}
+            for clip in clips
+            for frame_masks in clip["masks"]
+        ]
+        inputs = self.processor(videos, annotations, do_resize=False, return_tensors="pt")
         pixel_values = inputs["pixel_values"].squeeze(1).unflatten(0, shape)  # (B*T, 1, 3, H, W) -> (B, T, 3, H, W)
         pixel_mask = inputs["pixel_mask"].squeeze(1).unflatten(0, shape)
-        labels = [make_labels(clip, tuple(pixel_mask.shape[-2:])) for clip in clips]
+        T = shape[1]
+        labels = [
+            {
+                "class_labels": inputs["labels"][start]["class_labels"],
+                "masks": torch.cat([label["masks"] for label in inputs["labels"][start : start + T]], dim=1),
+            }
+            for start in range(0, len(videos), T)
+        ]
         return {"pixel_values": pixel_values, "pixel_mask": pixel_mask, "labels": labels}
-
-
-def make_labels(clip: Clip, padded_size_hw: tuple[int, ...]) -> dict[str, Tensor]:
-    """`class_labels` (N,) and `masks` (N, T, H, W) of one clip."""
-    class_labels = torch.from_numpy(clip["class_labels"])
-    masks = torch.zeros((len(class_labels), len(clip["masks"]), *padded_size_hw), dtype=torch.bool)
-    for index, frame_masks in enumerate(clip["masks"]):
-        height, width = frame_masks.shape[1:]
-        masks[:, index, :height, :width] = torch.from_numpy(frame_masks.copy())
-    return {"class_labels": class_labels, "masks": masks}

@@ -43,16 +43,27 @@ def compress_segmentation(segmentation: Any, height: int, width: int) -> dict[st
     """
     if isinstance(segmentation, Mapping):
         return compress_rle(segmentation, height, width)
+    merged = coco_mask.merge(coco_mask.frPyObjects(read_polygons(segmentation, height, width), height, width))
+    return {"size": [height, width], "counts": merged["counts"].decode("ascii")}
+
+
+def read_polygons(segmentation: Any, height: int, width: int) -> list[list[float]]:
+    """Check one polygon or a list of them.
+
+    Returns:
+        The polygons `[x0, y0, x1, y1, ...]` in pixels.
+
+    Raises:
+        SegmentationError: "invalid polygon".
+    """
     if not isinstance(segmentation, list) or not segmentation:
         what = "an empty list" if segmentation == [] else type(segmentation).__name__
         raise SegmentationError("invalid polygon", f"expected an RLE or polygons, got {what}")
     polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
     try:
-        points = [checked_polygon(polygon, height, width) for polygon in polygons]
+        return [checked_polygon(polygon, height, width) for polygon in polygons]
     except ValueError as error:
         raise SegmentationError("invalid polygon", str(error)) from error
-    merged = coco_mask.merge(coco_mask.frPyObjects(points, height, width))
-    return {"size": [height, width], "counts": merged["counts"].decode("ascii")}
 
 
 def compress_rle(rle: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from .segmentation import (
     box_of_rle,
     check_box_xywh,
     compress_segmentation,
+    read_polygons,
 )
 
 
@@ -31,7 +32,8 @@ def read_track(
 
     Returns:
         The track (`id, category, category_id, iscrowd, segmentations, bboxes, areas`; None on the frames where the
-        object is absent) and its problems. The track is None if one of them is fatal.
+        object is absent; `polygons` as the file has them, None on the frames where it has an RLE) and its problems.
+        The track is None if one of them is fatal.
     """
     problems: list[Problem] = []
 
@@ -54,7 +56,7 @@ def read_track(
         columns[name] = values
     if problems:
         return None, problems
-    track: dict[str, list[Any]] = {"segmentations": [], "bboxes": [], "areas": []}
+    track: dict[str, list[Any]] = {"segmentations": [], "bboxes": [], "areas": [], "polygons": []}
     for frame, (segmentation, box, area) in enumerate(zip(*columns.values(), strict=True)):
         try:
             rle, box_xywh, area = _read_frame(segmentation, box, area, video["height"], video["width"])
@@ -65,7 +67,9 @@ def read_track(
             report("empty mask", "the mask has no pixel", frame, fatal=False)
         elif rle is not None and box_xywh is not None and box_is_off(box_xywh, rle):
             report("box off", f"box {box_xywh} (xywh), but the mask spans {box_of_rle(rle)}", frame, fatal=False)
-        for name, value in zip(track, (rle, box_xywh, area), strict=True):
+        is_polygon = rle is not None and isinstance(segmentation, list)
+        polygons = read_polygons(segmentation, video["height"], video["width"]) if is_polygon else None
+        for name, value in zip(track, (rle, box_xywh, area, polygons), strict=True):
             track[name].append(value)
     if not any(problem.fatal for problem in problems) and not any(track["segmentations"]):
         report("empty track", f"track with no mask: all of its {video['length']} segmentations are None")

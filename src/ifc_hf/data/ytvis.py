@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 
 from ..files import content_hash
-from .builder import BOX, SEGMENTATION, build
+from .builder import BOX, POLYGONS, SEGMENTATION, build
 from .layout import HELD_OUT_SPLITS, SplitLocation, locate_ytvis
 from .parse import ParsedSplit, parse_ytvis
 from .problems import read_data_file
@@ -35,7 +35,8 @@ def load_ytvis(
 
     A row: `video_id`, `width`, `height`, `length` (L), `frames` (L times `{"path", "bytes"}`), `objects`: a list of
     `id`, `category` (label index), `category_id` (of the JSON), `iscrowd`, and per frame, None where the object is
-    absent, `segmentations` (`{"size": [H, W], "counts": str}`), `bboxes` (xywh, pixels), `areas` (pixels).
+    absent, `segmentations` (`{"size": [H, W], "counts": str}`), `bboxes` (xywh, pixels), `areas` (pixels), and
+    `polygons` (lists of `[x0, y0, x1, y1, ...]` in pixels) where the file has those.
 
     Args:
         root: The data set's folder, or the folder that holds it as `ytvis_2019`, `ytvis_2021`, `ytvis_2022`, `ovis`.
@@ -110,6 +111,7 @@ def make_features(label_names: list[str]) -> datasets.Features:
             "segmentations": datasets.List(SEGMENTATION),
             "bboxes": datasets.List(BOX),
             "areas": datasets.List(datasets.Value("float64")),
+            "polygons": datasets.List(POLYGONS),
         }),
     })  # fmt: skip
 

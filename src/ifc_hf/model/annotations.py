@@ -1,16 +1,109 @@
 """Annotations of a video, in YouTube-VIS form or as plain masks, to the labels that the model trains on.
 
-Letters: N instances, L annotated frames, (H, W) frame size in pixels.
+Letters: N instances, L annotated frames, (H, W) frame size in pixels, (h, w) size of what is shown of a frame.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .frames import nearest_source_indices
-from .masks import as_binary_masks, decode_segmentation
+from .masks import as_binary_masks, checked_polygons, decode_segmentation, fill_polygons
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """What is shown of a frame: a part of it, scaled and possibly flipped.
+
+    Attributes:
+        frame_hw: Size of the frame in pixels.
+        crop_xyxy: The part, in pixels of the frame.
+        size_hw: Size of the part after scaling, in pixels.
+        flip: Whether left and right are swapped.
+    """
+
+    frame_hw: tuple[int, int]
+    crop_xyxy: tuple[int, int, int, int]
+    size_hw: tuple[int, int]
+    flip: bool = False
+
+    @classmethod
+    def of_whole_frame(cls, frame_hw: tuple[int, int], size_hw: tuple[int, int]) -> "FrameView":
+        """All of a frame at another size."""
+        return cls(frame_hw, (0, 0, frame_hw[1], frame_hw[0]), size_hw)
+
+    def masks(self, segmentations: Sequence[Any]) -> np.ndarray:
+        """Masks (N, h, w) bool of N segmentations of the frame, see `mask`; None gives an empty one.
+
+        Raises:
+            ValueError: If one is malformed or of another size; the message says which.
+        """
+        masks = np.zeros((len(segmentations), *self.size_hw), dtype=bool)
+        for index, segmentation in enumerate(segmentations):
+            if segmentation is None:
+                continue
+            try:
+                masks[index] = self.mask(segmentation)
+            except ValueError as error:
+                raise ValueError(f"object {index}: {error}") from error
+        return masks
+
+    def mask(self, segmentation: Any) -> np.ndarray:
+        """One mask (h, w) bool.
+
+        Polygons are cut out, scaled and then filled, so that small objects keep their shape. RLEs and arrays are
+        scaled by nearest neighbour.
+
+        Args:
+            segmentation: As for `decode_segmentation`, in pixels of the frame.
+
+        Raises:
+            ValueError: If it is malformed or of another size.
+
+        Source: the reference's training mapper (detectron2's transforms of polygons and masks).
+        """
+        if isinstance(segmentation, list | tuple):
+            polygons = checked_polygons(segmentation, *self.frame_hw)
+            shown = [self._polygon(np.reshape(polygon, (-1, 2))) for polygon in polygons]
+            return fill_polygons([points.flatten().tolist() for points in shown if len(points) > 2], *self.size_hw)
+        return decode_segmentation(segmentation, *self.frame_hw)[self._rows[:, None], self._columns]
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        _, top, _, bottom = self.crop_xyxy
+        return top + nearest_source_indices(bottom - top, self.size_hw[0])
+
+    @cached_property
+    def _columns(self) -> np.ndarray:
+        left, _, right, _ = self.crop_xyxy
+        columns = left + nearest_source_indices(right - left, self.size_hw[1])
+        return columns[::-1] if self.flip else columns
+
+    def _polygon(self, points_xy: np.ndarray) -> np.ndarray:
+        """Corners (P, 2) of a polygon, x and y in pixels of the frame, as those of its part in the view."""
+        left, top, right, bottom = self.crop_xyxy
+        for axis, low, high in ((0, left, right), (1, top, bottom)):
+            points_xy = _cut_polygon(points_xy, axis, low, 1.0)
+            points_xy = _cut_polygon(points_xy, axis, high, -1.0)
+        height, width = self.size_hw
+        points_xy = (points_xy - (left, top)) * (width / (right - left), height / (bottom - top))
+        return points_xy * (-1, 1) + (width, 0) if self.flip else points_xy
+
+
+def _cut_polygon(points: np.ndarray, axis: int, limit: float, side: float) -> np.ndarray:
+    """Part of a polygon (P, 2) where `side * coordinate >= side * limit` (the Sutherland-Hodgman algorithm)."""
+    distances = side * (points[:, axis] - limit)
+    if not len(points) or distances.min() >= 0:
+        return points
+    next_points, next_distances = np.roll(points, -1, axis=0), np.roll(distances, -1)
+    is_inside, crosses = distances >= 0, (distances >= 0) != (next_distances >= 0)
+    shares = np.divide(distances, distances - next_distances, where=crosses, out=np.zeros_like(distances))
+    crossings = points + shares[:, None] * (next_points - points)
+    # Each corner that stays is followed by the point where the side after it crosses the limit.
+    return np.stack([points, crossings], axis=1)[np.stack([is_inside, crosses], axis=1)]
 
 
 @dataclass(frozen=True)
@@ -88,7 +181,7 @@ def make_labels(
             and optionally `id` and `iscrowd`. Crowds and instances absent from all frames are left out.
         num_frames: L.
         size_hw: Frame size to which the masks refer.
-        new_size_hw: Frame size after resizing; masks follow by nearest neighbour.
+        new_size_hw: Frame size after resizing; masks follow, see `FrameView.mask`.
         padded_shape: T, H, W of the batch; masks are padded with zeros.
         label_space: The classes.
 
@@ -97,25 +190,22 @@ def make_labels(
 
     Raises:
         ValueError: If something doesn't fit; the message names annotation and frame.
-
-    Source: the reference's training mapper (masks through Pillow's nearest neighbour).
     """
     if isinstance(annotation, Mapping) and "class_labels" in annotation:
         instances = list(_plain_instances(annotation, num_frames, size_hw, label_space))
     else:
         instances = list(_ytvis_instances(annotation, num_frames, label_space))
-    rows = nearest_source_indices(size_hw[0], new_size_hw[0])
-    columns = nearest_source_indices(size_hw[1], new_size_hw[1])
+    view = FrameView.of_whole_frame(size_hw, new_size_hw)
+    height, width = new_size_hw
     masks = np.zeros((len(instances), *padded_shape), dtype=bool)
     for index, (_, where, segmentations) in enumerate(instances):
         for frame, segmentation in enumerate(segmentations):
             if segmentation is None:
                 continue
             try:
-                mask = decode_segmentation(segmentation, *size_hw)
+                masks[index, frame, :height, :width] = view.mask(segmentation)
             except ValueError as error:
                 raise ValueError(f"{where}, frame {frame}: {error}") from error
-            masks[index, frame, : len(rows), : len(columns)] = mask[rows[:, None], columns]
     class_labels = np.array([label for label, _, _ in instances], dtype=np.int64)
     return {"class_labels": class_labels, "masks": masks}
 

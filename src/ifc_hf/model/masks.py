@@ -151,13 +151,28 @@ def _encode_batch(masks: np.ndarray) -> list[dict[str, Any]]:
 
 def _decode_polygons(polygons: Sequence[Any], height: int, width: int) -> np.ndarray:
     """Union (H, W) of filled polygons, as pycocotools fills them."""
+    return fill_polygons(checked_polygons(polygons, height, width), height, width)
+
+
+def fill_polygons(polygons: list[list[float]], height: int, width: int) -> np.ndarray:
+    """Union (H, W) of filled polygons `[x0, y0, x1, y1, ...]`, as pycocotools fills them; empty without any."""
     _require_pycocotools("to fill polygons")
+    if not polygons:
+        return np.zeros((height, width), dtype=bool)
+    return decode_rle(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+
+
+def checked_polygons(polygons: Sequence[Any], height: int, width: int) -> list[list[float]]:
+    """Return one polygon, or a list of them, as a list of flat polygons in pixels.
+
+    Raises:
+        ValueError: If there is none, or one is malformed, see `checked_polygon`.
+    """
     if len(polygons) and np.isscalar(polygons[0]):
         polygons = [polygons]
     if not len(polygons):
         raise ValueError("expected at least one polygon, got an empty list")
-    points = [checked_polygon(polygon, height, width) for polygon in polygons]
-    return decode_rle(coco_mask.merge(coco_mask.frPyObjects(points, height, width)))
+    return [checked_polygon(polygon, height, width) for polygon in polygons]
 
 
 def checked_polygon(polygon: Any, height: int, width: int) -> list[float]:
