@@ -54,6 +54,14 @@ print(tuple(model(**processor([__import__("PIL.Image").Image.new("RGB", (56, 40)
     assert run(program, tmp_path, missing) == "(1, 7, 1, 4, 6)\n"
 
 
+def test_the_task_of_a_folder_is_found_without_the_package(folder, tmp_path):
+    program = f"""
+from transformers import pipeline
+print(pipeline(model={str(folder)!r}, trust_remote_code=True).task)
+"""
+    assert run(program, tmp_path) == f"{TASK}\n"
+
+
 @pytest.mark.slow
 def test_saving_again_without_the_package(folder, video, tmp_path):
     by_pipeline, by_parts = tmp_path / "by_pipeline", tmp_path / "by_parts"
@@ -79,6 +87,13 @@ def test_with_the_package_no_trust_is_needed(folder):
     pipe = pipeline(TASK, model=str(folder))
     for thing in (pipe, pipe.model, pipe.model.config, pipe.image_processor, AutoConfig.from_pretrained(folder)):
         assert type(thing).__module__.startswith("ifc_hf.")
+
+
+@pytest.mark.parametrize("trust", [None, True], ids=["no trust", "needless trust"])
+def test_the_task_of_a_folder_is_found(folder, trust):
+    pipe = pipeline(model=str(folder), trust_remote_code=trust)
+    assert type(pipe).__module__ == "ifc_hf.model.pipeline_ifc"
+    assert "custom_pipelines" not in pipe.model.config.to_dict()
 
 
 def test_trusting_needlessly_still_uses_the_package(folder):

@@ -48,6 +48,14 @@ CUSTOM_PIPELINES = {
 }
 
 
+class RegisteredTask(dict):
+    """Tells `pipeline` the task of a model, and that the package's pipeline serves it, so that no code needs trust."""
+
+    def __contains__(self, task: object) -> bool:
+        """Whether the folder's own code is to be used for a task: it isn't."""
+        return False
+
+
 @auto_docstring(
     custom_intro="""
     Configuration of an [`IfcModel`]. The defaults are those of the authors' ResNet-50 model for YouTube-VIS, apart
@@ -118,6 +126,7 @@ class IfcConfig(PreTrainedConfig):
     }
     attribute_map = {"num_hidden_layers": "encoder_layers"}
     keys_to_ignore_at_inference = ["loss_dict", "auxiliary_outputs"]
+    custom_pipelines = RegisteredTask(CUSTOM_PIPELINES)  # of a folder with code, what its config.json says instead
 
     backbone_config: dict | PreTrainedConfig | None = None
     hidden_size: int = 256
