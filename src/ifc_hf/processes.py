@@ -1,14 +1,20 @@
-"""Several processes that share the videos of one command, as `accelerate launch` or `torchrun` start them."""
+"""Several processes that share the work of one command, and that end with it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Sequence
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 
 Item = TypeVar("Item")
+
+PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal that a process gets when its parent has gone
 
 
 class Processes:
@@ -55,8 +61,78 @@ class Processes:
         return sum(gather_object([number]))
 
 
+def by_rank(work: Callable[[], Item]) -> list[Item]:
+    """What every process makes, in the order of their ranks; each of them gets all of it.
+
+    Args:
+        work: Makes this process' part, a small object that can be pickled.
+
+    Raises:
+        RuntimeError: On every process if one of them failed; that one raises its own error.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    if PartialState().num_processes == 1:
+        return [work()]
+    failure: Exception | None = None
+    part: Item | None = None
+    try:
+        part = work()
+    except Exception as error:  # the others wait for this process: first they shall know
+        failure = error
+    gathered = gather_object([(part, None if failure is None else f"{type(failure).__name__}: {failure}")])
+    if failure is not None:
+        raise failure
+    for rank, (_, problem) in enumerate(gathered):
+        if problem is not None:
+            raise RuntimeError(f"process {rank} failed: {problem}")
+    return [made for made, _ in gathered]
+
+
 def default_device() -> str:
     """The accelerator, if there is one."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Lets this process end as soon as its parent has gone, even by SIGKILL. Works on Linux; elsewhere does nothing.
+
+    Args:
+        parent_pid: Of the process that started this one; if it has gone already, this one ends at once.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it went between the start and the line above
+        os._exit(1)
+
+
+def end_with_launcher() -> None:
+    """Lets a process that torchrun (or `accelerate launch`, which uses it) has started end with torchrun."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent(os.getppid())
+
+
+def become_worker(parent_pid: int) -> None:
+    """Makes this process a worker: it ends with its parent, and leaves signals to the whole group to the parent.
+
+    Ctrl-C reaches every process of a terminal, and Slurm's SIGTERM every process of a job. The parent decides what to
+    do then, and for a checkpoint it needs its workers. A SIGTERM that comes from the parent itself ends the worker.
+
+    Args:
+        parent_pid: Of the process that started this one.
+    """
+    end_with_parent(parent_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_wait_for_end, args=(parent_pid,), daemon=True).start()
+
+
+def _wait_for_end(parent_pid: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent_pid:
+        pass
+    os._exit(0)

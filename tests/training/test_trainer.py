@@ -19,10 +19,12 @@ from ifc_hf.conversion import convert_state_dict
 from ifc_hf.data.synthetic import write_synthetic_ytvis
 from ifc_hf.evaluation import evaluate_ytvis
 from ifc_hf.model.masks import decode_rle, encode_rle
-from ifc_hf.scoring.video_evaluation import SCORE_NAMES, score_videos, segment_row
+from ifc_hf.scoring.video_evaluation import SCORE_NAMES, join_scores, score_videos, segment_row
 from ifc_hf.training import build_model, load_backbone_weights
 from ifc_hf.training.checkpoints import last_whole_checkpoint
 from tiny_training import KeepGradients, tiny_model, tiny_trainer
+
+SHAPES = ["circle", "square", "triangle"]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +125,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(data, tmp_path
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_optimizer_groups_are_those_of_the_authors(golden_model, data, tmp_path):
+def test_optimizer_groups_are_those_of_the_authors(golden_model, data, tmp_path, monkeypatch):
     recorded = golden_json("optimizer_groups")
     rates = {name: (learning_rate, weight_decay) for name, learning_rate, weight_decay in recorded["rows"]}
     # The names are the authors', so the numbers go through the converter as if they were weights.
@@ -137,6 +139,8 @@ def test_optimizer_groups_are_those_of_the_authors(golden_model, data, tmp_path)
         for i in range(2)
     )
     model = golden_model("r50_ytvis")
+    names = dict(enumerate([*SHAPES, *map(str, range(len(SHAPES), model.config.num_labels))]))
+    monkeypatch.setattr(model.config, "id2label", names)
     trainer = tiny_trainer(data, tmp_path, model, learning_rate=1e-4, max_steps=recorded["max_iter"])
     optimizer = trainer.create_optimizer()
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -190,16 +194,15 @@ class AnnotationsAsPredictions:
 def test_scores_of_divided_videos_equal_those_of_a_result_file(data, tmp_path):
     rows = tiny_trainer(data, tmp_path).eval_dataset
     names = rows.features["objects"].feature["category"].names
-    halves = [range(0, len(rows), 2), range(1, len(rows), 2)]
-    first, second = (
-        score_videos(AnnotationsAsPredictions([rows[i] for i in half], names), rows, half) for half in halves
-    )
-    first.merge(second)
+    parts = [
+        score_videos(AnnotationsAsPredictions(rows.select(range(rank, len(rows), 2)), names), rows, rank, 2)
+        for rank in range(2)
+    ]
     segmenter = AnnotationsAsPredictions(rows, names)
     predictions = [item for row in rows for item in segment_row(segmenter, row, category_ids=[1, 2, 3])]
     expected = evaluate_ytvis(data / "valid.json", predictions)
     assert 0 < expected["AP"] < 1
-    assert first.compute()["stats"] == pytest.approx(expected["stats"], abs=1e-12)
+    assert join_scores(parts).compute()["stats"] == pytest.approx(expected["stats"], abs=1e-12)
 
 
 def test_evaluation_names_its_numbers(data, tmp_path):
@@ -222,16 +225,19 @@ def test_best_checkpoint_is_that_of_the_highest_ap(data, tmp_path, monkeypatch):
     every_step = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
     trainer = tiny_trainer(data, tmp_path, load_best_model_at_end=True, **every_step)
 
-    def score(*args):
+    def score(parts):
         accumulator = MagicMock(video_ids=[1])
         accumulator.compute.return_value = dict.fromkeys(SCORE_NAMES, next(scores))
         return accumulator
 
-    monkeypatch.setattr("ifc_hf.training.trainer.score_videos", score)
-    monkeypatch.setattr("ifc_hf.training.trainer.gather_object", list)
+    thresholds = iter([0.25, 0.375, 0.5])
+    monkeypatch.setattr("ifc_hf.training.trainer.join_scores", score)
+    monkeypatch.setattr("ifc_hf.training.trainer.best_threshold", lambda *args: next(thresholds))
     trainer.train()
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-2") and trainer.state.best_metric == 0.5
-    best = build_model(str(tmp_path / "checkpoint-2"), {0: "a", 1: "b", 2: "c"}).state_dict()
+    assert trainer.model.config.default_threshold == 0.375
+    assert IfcConfig.from_pretrained(tmp_path / "checkpoint-2").default_threshold == 0.375
+    best = build_model(str(tmp_path / "checkpoint-2"), dict(enumerate(SHAPES))).state_dict()
     assert all(torch.equal(best[name], tensor) for name, tensor in trainer.model.state_dict().items())
 
 
@@ -362,7 +368,7 @@ def test_model_card_tells_the_training_and_the_score(data, tmp_path):
     assert f"| eval | {100 * scores['eval_AP']:.1f} | {100 * scores['eval_AP50']:.1f} |" in card.text
     result = next(result for result in card.data.eval_results if result.metric_type == "AP75")
     assert result.dataset_type == "someone/shapes" and result.metric_value == round(100 * scores["eval_AP75"], 1)
-    assert "## Classes\n\nLABEL_0, LABEL_1, LABEL_2.\n" in card.text
+    assert "## Classes\n\ncircle, square, triangle.\n" in card.text
 
 
 def test_model_card_gives_the_score_of_the_checkpoint_that_was_kept():
@@ -378,9 +384,9 @@ def test_model_card_gives_the_score_of_the_checkpoint_that_was_kept():
 
 def test_model_card_names_no_folder_of_this_machine(data, tmp_path):
     tiny_model().save_pretrained(tmp_path / "start")
-    model = build_model(str(tmp_path / "start"), {0: "a", 1: "b", 2: "c"})
+    model = build_model(str(tmp_path / "start"), dict(enumerate(SHAPES)))
     tiny_trainer(data, tmp_path / "run", model).create_model_card()
     card = ModelCard.load(tmp_path / "run" / "README.md")
     assert "base_model" not in card.data.to_dict() and str(tmp_path) not in card.content
     assert "Not measured during the training." in card.text
-    assert "## Classes\n\na, b, c.\n" in card.text
+    assert "## Classes\n\ncircle, square, triangle.\n" in card.text

@@ -20,6 +20,43 @@ def id2label(dataset: Rows) -> dict[int, str]:
     return dict(enumerate(_category_feature(dataset.features).names))
 
 
+def label_names(dataset: Any) -> list[str] | None:
+    """Names of the classes by label index; None for lists of rows and the like, which don't know them."""
+    features = getattr(dataset, "features", None)
+    return None if features is None else list(_category_feature(features).names)
+
+
+def match_labels(model_classes: Mapping[int, str], data_classes: list[str], data: str) -> dict[int, int]:
+    """Which label of a data set every label of a model is, by name.
+
+    Args:
+        model_classes: Name of every label of the model.
+        data_classes: Name of every label of the data, in any order; they may be fewer.
+        data: What the message calls the data.
+
+    Returns:
+        {label of the model: label of the data}, without the classes that the data doesn't have.
+
+    Raises:
+        ValueError: If the data has a class that the model doesn't have, or the model has two of a name.
+    """
+    names = list(model_classes.values())
+    unknown = [name for name in data_classes if name not in names]
+    if unknown or len(set(names)) < len(names):
+        what = f"doesn't know {shorten(unknown)}" if unknown else "has several classes of one name"
+        raise ValueError(
+            f"The classes of the {data} are {shorten(data_classes)}; the model, with {shorten(names)}, {what}: map "
+            "them (--labels, or ifc_hf.data.labels.map_labels), or train the model on these classes."
+        )
+    return {label: data_classes.index(name) for label, name in model_classes.items() if name in data_classes}
+
+
+def shorten(names: list[str], number: int = 8) -> str:
+    """The first names of a list as text."""
+    more = f", ... ({len(names)} in all)" if len(names) > number else ""
+    return f"[{', '.join(map(repr, names[:number]))}{more}]"
+
+
 def category_ids(dataset: Rows) -> list[int]:
     """Category id in the annotation file of every label index: what a results file has to speak in.
 

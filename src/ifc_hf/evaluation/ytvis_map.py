@@ -110,6 +110,11 @@ class YtvisAccumulator:
         """The videos that were added, ascending."""
         return sorted(self._records)
 
+    @property
+    def records(self) -> list[MatchRecord]:
+        """What was matched, one record for every video and category."""
+        return [record for video_id in self.video_ids for record in self._records[video_id].values()]
+
     def update(
         self,
         video_id: int,

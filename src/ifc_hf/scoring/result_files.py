@@ -2,31 +2,30 @@
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from ..cards.template import percent
-from ..data.clips import Row
-from ..evaluation import YtvisAccumulator
 from ..files import whole_file, write_json, write_text
 from ..model.video_segmenter import IfcVideoSegmenter
 from .track_pictures import WorstTracks
-from .video_evaluation import annotations_of, segment_row
+from .video_evaluation import VideoScores, data_labels, own_rows, segment_row, with_categories
 
 RESULT_FILE = "results.json"
 
 
 def predict_videos(
     segmenter: IfcVideoSegmenter,
-    rows: Sequence[Row],
-    indices: Iterable[int],
+    rows: Any,
     part_file: Path,
     category_ids: Sequence[int],
-    accumulator: YtvisAccumulator | None = None,
+    scores: VideoScores | None = None,
     worst_tracks: WorstTracks | None = None,
+    process_index: int = 0,
+    num_processes: int = 1,
     progress: bool = False,
 ) -> None:
     """Segments videos and writes their predictions as soon as they are there, one JSON object per line.
@@ -34,22 +33,27 @@ def predict_videos(
     Args:
         segmenter: Made of the model.
         rows: Rows of `load_ytvis`.
-        indices: Which of them.
         part_file: Where the predictions go.
-        category_ids: Category id of every label.
-        accumulator: Takes the scores, if the rows have annotations.
+        category_ids: Category id of every label of the data.
+        scores: Takes the scores, if the rows have annotations.
         worst_tracks: Takes the tracks that were found worst, likewise.
+        process_index: Rank of this process.
+        num_processes: How many share the videos.
         progress: Show a bar.
+
+    Raises:
+        ValueError: If the data has a class that the model doesn't know, or two videos have the same id.
     """
+    labels = data_labels(segmenter, rows)
+    total = len(range(process_index, len(rows), num_processes))
+    own = own_rows(rows, process_index, num_processes)
     with open(part_file, "w", encoding="utf-8") as stream:
-        for index in tqdm(list(indices), desc="Predicting", unit="video", disable=not progress):
-            row = rows[index]
-            predictions = segment_row(segmenter, row)
-            for prediction in predictions:
-                line = {**prediction, "category_id": category_ids[prediction["category_id"]]}
+        for index, row in tqdm(own, desc="Predicting", unit="video", total=total, disable=not progress):
+            predictions = with_categories(segment_row(segmenter, row), labels)
+            for line in with_categories(predictions, dict(enumerate(category_ids))):
                 stream.write(json.dumps(line) + "\n")
-            if accumulator is not None:
-                accumulator.update(row["video_id"], annotations_of(row), predictions)
+            if scores is not None:
+                scores.add(index, row, predictions)
             if worst_tracks is not None:
                 worst_tracks.update(index, row, predictions)
 

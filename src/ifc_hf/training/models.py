@@ -22,8 +22,8 @@ def build_model(
     """Makes a model for the classes of a data set.
 
     Args:
-        checkpoint: Folder or Hub id of an IFC model to go on from; the last layer of its class head is made new if it
-            has another number of classes. None: a new model.
+        checkpoint: Folder or Hub id of an IFC model to go on from. If it knows all the classes by name, each keeps
+            what was learnt of it; if not, the last layer of the class head is made new. None: a new model.
         id2label: Name of every class.
         backbone_weights: ImageNet weights for the backbone, see `load_backbone_weights`.
         **config: Fields of `IfcConfig`. With a checkpoint they replace its own.
@@ -38,12 +38,29 @@ def build_model(
     if checkpoint is None:
         model = IfcForVideoInstanceSegmentation(IfcConfig(**labels, **config))
     else:
-        model = IfcForVideoInstanceSegmentation.from_pretrained(
-            checkpoint, **labels, **config, ignore_mismatched_sizes=True
-        )
+        model = IfcForVideoInstanceSegmentation.from_pretrained(checkpoint, **config, ignore_mismatched_sizes=True)
+        if list(model.config.id2label.values()) != list(id2label.values()):
+            change_classes(model, list(id2label.values()))
+        model.config.id2label, model.config.label2id = labels["id2label"], labels["label2id"]
     if backbone_weights is not None:
         load_backbone_weights(model, backbone_weights)
     return model
+
+
+def change_classes(model: IfcForVideoInstanceSegmentation, names: list[str]) -> None:
+    """Makes the last layer of the class head anew for these classes.
+
+    Args:
+        model: Changed in place, but for the names in its config.
+        names: If the model knows all of them, their weights are kept, wherever they were; else all weights are new.
+    """
+    former = model.class_head.layers[-1]
+    known = list(model.config.id2label.values())
+    layer = type(former)(former.in_features, len(names) + 1).to(former.weight)
+    if set(names) <= set(known):
+        kept = [*map(known.index, names), len(known)]  # the last row is "no object"
+        layer.load_state_dict({"weight": former.weight[kept], "bias": former.bias[kept]})
+    model.class_head.layers[-1] = layer
 
 
 def load_backbone_weights(model: IfcForVideoInstanceSegmentation, source: str) -> None:

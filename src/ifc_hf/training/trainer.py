@@ -2,56 +2,79 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PredictionOutput, SaveStrategy, TrainOutput, speed_metrics
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    PredictionOutput,
+    SaveStrategy,
+    TrainOutput,
+    speed_metrics,
+)
 
 from ..cards.trained import training_card
-from ..data.clips import ClipDataset
 from ..data.collator import ClipCollator
+from ..data.labels import label_names, match_labels
+from ..evaluation import YtvisAccumulator
 from ..files import write_text
 from ..model.video_segmenter import IfcVideoSegmenter
-from ..scoring.video_evaluation import SCORE_NAMES, score_videos
+from ..processes import by_rank
+from ..scoring.video_evaluation import (
+    SCORE_NAMES,
+    best_threshold,
+    check_video_ids,
+    join_scores,
+    score_videos,
+)
 from .arguments import IfcTrainingArguments
 from .batch_loss import BatchLoss
 from .checkpoints import check_disk_space, checkpoint_bytes, last_whole_checkpoint
+from .clip_data import NewClipsEveryEpoch, RelabelledBatches, WorkerStart, named_classes, training_classes
+from .interruption import EvaluationInterrupted, StopAfterStep, StopRequest, TrainingInterrupted
+from .progress import TrainingLog
+from .wrappers import bare_model, network_of, whole_copy
 
-
-class NewClipsEveryEpoch(TrainerCallback):
-    """Tells a `ClipDataset` which epoch begins: of several processes' loaders, accelerate's doesn't."""
-
-    def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        train_dataloader: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """The epoch is a whole number here, or a fraction after resuming within one."""
-        if isinstance(train_dataloader.dataset, ClipDataset):
-            train_dataloader.dataset.set_epoch(int(state.epoch or 0))
+# What `Trainer` takes and this one would never call.
+REFUSED = {
+    "compute_metrics": "it scores whole videos itself (eval_AP, ...); for other numbers, override `evaluate`",
+    "preprocess_logits_for_metrics": "it scores whole videos itself",
+    "compute_loss_func": "the loss is that of the model; override `compute_loss` for another",
+}
+# The name of the best threshold among the metrics.
+THRESHOLD = "default_threshold"
 
 
 class IfcTrainer(Trainer):
     """Trains on clips and evaluates on whole videos.
 
+    Classes are told apart by their names: the model's labels, those of the clips and those of the evaluation may be in
+    different orders, and the data may lack some of the model's classes. A model whose classes have no names
+    (`LABEL_0`, ...) takes those of the training data, or else of the evaluation.
+
+    Ctrl-C and SIGTERM end a training after the step at hand, with a checkpoint.
+
     Args:
-        model: `IfcForVideoInstanceSegmentation`.
-        args: `IfcTrainingArguments`.
-        train_dataset: A `ClipDataset`.
-        eval_dataset: Rows of `load_ytvis` with annotations, or a dict of such.
+        model: `IfcForVideoInstanceSegmentation`, or what PEFT or `torch.compile` make of it.
+        args: `IfcTrainingArguments`; None gives their defaults and writes to `tmp_trainer`.
+        data_collator: Makes a batch of clips; by default `ClipCollator`.
+        train_dataset: A `ClipDataset`, or a torch `Dataset` of clips.
+        eval_dataset: Rows of `load_ytvis` with annotations, a stream of them, or a dict of such.
         processing_class: `IfcImageProcessor`; normalises the training clips, prepares the videos of the evaluation,
             and is saved with every checkpoint.
         **kwargs: As for `Trainer`.
+
+    Raises:
+        ValueError: If an argument would have no effect, the classes of the data and the model don't fit, or two videos
+            of the evaluation have the same id.
+        TypeError: If the model, the arguments or the data are of another kind.
     """
 
     args: IfcTrainingArguments
@@ -63,17 +86,82 @@ class IfcTrainer(Trainer):
     # `compute_loss` gives the mean over accumulation steps and processes, as if every part were a batch of its own.
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *trainer_args: Any, **kwargs: Any) -> None:
-        if kwargs.get("data_collator") is None and kwargs.get("processing_class") is not None:
-            kwargs["data_collator"] = ClipCollator(kwargs["processing_class"])
-        super().__init__(*trainer_args, **kwargs)
-        if self.processing_class is None:
+    def __init__(
+        self,
+        model: Any = None,
+        args: IfcTrainingArguments | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        for name, reason in REFUSED.items():
+            if kwargs.get(name) is not None:
+                raise ValueError(f"IfcTrainer never calls {name}: {reason}.")
+        args = IfcTrainingArguments(output_dir="tmp_trainer") if args is None else args
+        if not isinstance(args, IfcTrainingArguments):
+            raise TypeError(
+                f"expected IfcTrainingArguments, got {type(args).__name__}: they take the same fields, with the "
+                "authors' schedule as defaults"
+            )
+        if processing_class is None:
             raise ValueError("IfcTrainer needs an image processor: processing_class=IfcImageProcessor()")
-        config = self._network(self.model).config
-        self._batch_loss = BatchLoss(config.num_queries, config.no_object_coefficient)
+        if args.n_gpu > 1:  # one process can't spread clips over GPUs: start it with torchrun
+            args._n_gpu = 1
+        self._training_classes = training_classes(train_dataset)
+        # An evaluation names the classes of a model without names only if the clips don't.
+        rows = next(iter(eval_dataset.values()), None) if isinstance(eval_dataset, dict) else eval_dataset
+        self._class_names = self._training_classes or label_names(rows)
+        model = None if model is None else self._fit(bare_model(model))
+        collator = data_collator or ClipCollator(processing_class)
+        super().__init__(model, args, collator, train_dataset, eval_dataset, processing_class, **kwargs)
+        self._check_classes()
+        self._stop = StopRequest(self.accelerator)
         self._term_sums: dict[str, Tensor] = {}
         self._num_summed = 0
+        self._add_callbacks()
+
+    def _fit(self, model: Any) -> Any:
+        """The model with names for its classes, and what the loss and the collator have to know of it."""
+        config = network_of(model).config
+        config.id2label = named_classes(config.id2label, self._class_names)
+        config.label2id = {name: label for label, name in config.id2label.items()}
+        self._batch_loss = BatchLoss(config.num_queries, config.no_object_coefficient)
+        return model
+
+    def _check_classes(self) -> None:
+        """Matches the classes of clips and evaluation with the model's, by name."""
+        classes = network_of(self.model).config.id2label
+        if self._training_classes is not None:
+            labels = match_labels(classes, self._training_classes, "training data")
+            if any(model_label != data_label for model_label, data_label in labels.items()):
+                self.data_collator = RelabelledBatches(self.data_collator, labels)
+        for rows in self.eval_dataset.values() if isinstance(self.eval_dataset, dict) else [self.eval_dataset]:
+            if rows is None:
+                continue
+            check_video_ids(rows)
+            if (names := label_names(rows)) is not None:
+                match_labels(classes, names, "evaluation data")
+
+    def _add_callbacks(self) -> None:
         self.add_callback(NewClipsEveryEpoch())
+        self.add_callback(StopAfterStep(self._stop.came_to_any))
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+        own = PrinterCallback if self.args.disable_tqdm else ProgressCallback
+        if self.pop_callback(own) is not None:  # notebooks have a table instead
+            self.add_callback(TrainingLog())
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """As `Trainer.call_model_init`; every new model gets names for its classes."""
+        return self._fit(super().call_model_init(trial))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As `Trainer.get_train_dataloader`, with workers that end with this process and outlive Ctrl-C."""
+        loader = super().get_train_dataloader()
+        loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+        return loader
 
     def train(
         self,
@@ -81,11 +169,28 @@ class IfcTrainer(Trainer):
         trial: Any = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
-        """As `Trainer.train`; `True` resumes from the last checkpoint that is whole, or begins if there is none."""
+        """As `Trainer.train`; `True` resumes from the last checkpoint that is whole, or begins if there is none.
+
+        Raises:
+            TrainingInterrupted: After Ctrl-C or SIGTERM, once the checkpoint is written.
+        """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_whole_checkpoint(str(self.args.output_dir))
         self._check_disk_space()
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        with self._stop as stop:
+            try:
+                output = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+            except EvaluationInterrupted:
+                self._save_checkpoint(self.model, trial)
+        step, last_step = self.state.global_step, self.state.max_steps
+        if stop.signal_number is not None and step < last_step:
+            folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+            raise TrainingInterrupted(
+                f"interrupted after step {step} of {last_step}: the checkpoint {folder} is whole, resume from it "
+                "(--resume)",
+                stop.signal_number,
+            )
+        return output
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -100,7 +205,7 @@ class IfcTrainer(Trainer):
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Loss of one part, scaled by the counts of the whole batch; keeps the terms for the next log."""
-        network = self._network(model)
+        network = network_of(model)
         plain_loss, network.loss_function = network.loss_function, self._batch_loss
         try:
             outputs = model(**inputs)
@@ -127,8 +232,16 @@ class IfcTrainer(Trainer):
         """
         if self.optimizer is None:
             trained = [(name, p) for name, p in (model or self.model).named_parameters() if p.requires_grad]
-            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            learning_rate, weight_decay = self.args.learning_rate, self.args.weight_decay
+            optimizer_class, settings = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
+                self.args, self.model
+            )
+            if {"params", "model", "optimizer_dict"} & settings.keys():
+                raise ValueError(
+                    f"optim={self.args.optim!r} is not supported: it would choose the learning rates itself, the "
+                    "backbone's included"
+                )
+            learning_rate = settings.get("lr", self.args.learning_rate)
+            weight_decay = settings.get("weight_decay", self.args.weight_decay)
             groups = [
                 {
                     "params": [parameter for name, parameter in trained if ("backbone." in name) == is_backbone],
@@ -142,7 +255,7 @@ class IfcTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
         """Linear warm-up if asked for, then steps down."""
-        if self.args.lr_drop_steps == []:
+        if not self.args.drops_learning_rate:
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             drops = self.args.drop_steps(num_training_steps)
@@ -162,10 +275,11 @@ class IfcTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Scores tracks in whole videos: the twelve numbers of YouTube-VIS.
+        """Scores tracks in whole videos: the twelve numbers of YouTube-VIS, the same on every process.
 
         The videos are divided among the processes. The masks of one video become RLE, then match records, before the
-        next is read; what the processes exchange are match records.
+        next is read; what the processes exchange are match records. The model's `default_threshold` becomes that of
+        the highest F1 on the trainer's own evaluation data (the first, if there are several).
 
         Args:
             eval_dataset: Rows of `load_ytvis`, the name of one of the data sets given, or a dict of data sets.
@@ -173,7 +287,10 @@ class IfcTrainer(Trainer):
             metric_key_prefix: What the names of the numbers begin with.
 
         Returns:
-            `eval_AP`, `eval_AP50`, ..., and the speed.
+            `eval_AP`, `eval_AP50`, ..., `eval_default_threshold`, and the speed.
+
+        Raises:
+            ValueError: If there is no video, two have the same id, or the model doesn't know a class of the data.
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         rows = self.eval_dataset[rows] if isinstance(rows, str) else rows
@@ -182,22 +299,43 @@ class IfcTrainer(Trainer):
             for name, part in rows.items():
                 metrics |= self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}")
             return metrics
-        if rows is None or not len(rows):
+        if rows is None:
             raise ValueError("The evaluation needs videos: eval_dataset is missing or empty.")
+        check_video_ids(rows)
+        self._memory_tracker.start()
         start_time = time.time()
+        scores = self._score(rows)
+        numbers = scores.compute()
+        metrics = {f"{metric_key_prefix}_{name}": numbers[name] for name in SCORE_NAMES}
+        threshold = best_threshold(scores, self.args.eval_score_threshold)
+        if threshold is not None:
+            metrics[f"{metric_key_prefix}_{THRESHOLD}"] = threshold
+            own = self.eval_dataset
+            if rows is (next(iter(own.values())) if isinstance(own, dict) else own):
+                network_of(self.model).config.default_threshold = threshold
+        metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(scores.video_ids)))
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._memory_tracker.stop_and_update_metrics(metrics)
+        return metrics
+
+    def _score(self, rows: Any) -> YtvisAccumulator:
         # Whatever the evaluation draws must not change what the training draws next.
         with torch.random.fork_rng():
             segmenter = self._segmenter()
-            accumulator = score_videos(segmenter, rows, self._own_share(len(rows)), self.is_world_process_zero())
-        for other in gather_object([accumulator]):
-            if other.video_ids != accumulator.video_ids:
-                accumulator.merge(other)
-        scores = accumulator.compute()
-        metrics = {f"{metric_key_prefix}_{name}": scores[name] for name in SCORE_NAMES}
-        metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(rows)))
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+            parts = by_rank(
+                partial(
+                    score_videos, segmenter, rows, self.args.process_index, self.args.world_size,
+                    progress=self.is_world_process_zero() and not self.args.disable_tqdm,
+                    should_stop=lambda: self._stop.is_active and self._stop.signal_number is not None,
+                )
+            )  # fmt: skip
+        if self._stop.is_active and self._stop.came_to_any():
+            raise EvaluationInterrupted
+        scores = join_scores(parts)
+        if not scores.video_ids:
+            raise ValueError("The evaluation needs videos: eval_dataset is missing or empty.")
+        return scores
 
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
@@ -241,7 +379,7 @@ class IfcTrainer(Trainer):
             return
         folder = Path(str(self.args.output_dir))
         source = self.hub_model_id or self.args.hub_model_id
-        config = self._network(self.model).config
+        config = network_of(self.model).config
         card = training_card(
             model_name or Path(source or folder.resolve()).name,
             source or folder.resolve().name,
@@ -257,16 +395,11 @@ class IfcTrainer(Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "README.md", card)
 
-    def _own_share(self, num_videos: int) -> range:
-        return range(self.args.process_index, num_videos, self.args.world_size)
-
     def _segmenter(self) -> IfcVideoSegmenter:
-        network = self._network(self.model)
+        network = network_of(self.model)
         if self.is_fsdp_enabled:
             # The processes see different videos, so they can't gather the shards of a common layer at the same time.
-            tensors = get_model_state_dict(self.model, options=StateDictOptions(full_state_dict=True))
-            network = type(network)(network.config).to(self.args.device)
-            network.load_state_dict(tensors)
+            network = whole_copy(self.model).to(self.args.device)
         return IfcVideoSegmenter(
             network,
             self.processing_class,
@@ -282,9 +415,13 @@ class IfcTrainer(Trainer):
 
     def _check_disk_space(self) -> None:
         if self.args.should_save and self.args.save_strategy != SaveStrategy.NO:
-            needed = checkpoint_bytes(self._network(self.model), with_optimizer=not self.args.save_only_model)
+            needed = checkpoint_bytes(network_of(self.model), with_optimizer=not self.args.save_only_model)
             check_disk_space(str(self.args.output_dir), needed)
 
-    def _network(self, model: nn.Module) -> Any:
-        """The model without what distributes or compiles it."""
-        return self.accelerator.unwrap_model(model, keep_torch_compile=False)
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        for entry in self.state.log_history:
+            found = [key for key in entry if key.endswith(f"_{THRESHOLD}")]
+            if found and entry["step"] == self.state.best_global_step:
+                network_of(self.model).config.default_threshold = entry[found[0]]
+                return
