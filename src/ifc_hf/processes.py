@@ -68,7 +68,7 @@ def by_rank(work: Callable[[], Item]) -> list[Item]:
         work: Makes this process' part, a small object that can be pickled.
 
     Raises:
-        RuntimeError: On every process if one of them failed; that one raises its own error.
+        ChildProcessError: On every process if one of them failed; that one raises its own error.
     """
     from accelerate import PartialState
     from accelerate.utils import gather_object
@@ -86,7 +86,7 @@ def by_rank(work: Callable[[], Item]) -> list[Item]:
         raise failure
     for rank, (_, problem) in enumerate(gathered):
         if problem is not None:
-            raise RuntimeError(f"process {rank} failed: {problem}")
+            raise ChildProcessError(f"process {rank} failed: {problem}")
     return [made for made, _ in gathered]
 
 

@@ -109,7 +109,7 @@ def training_settings(
     """Name and value of what one needs to know to train alike."""
     clips = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     drops = [f"x{args.lr_drop_factor:g} after step {step}" for step in args.drop_steps(state.max_steps)]
-    schedule = args.lr_scheduler_type if args.lr_drop_steps == [] else ", ".join(drops)
+    schedule = ", ".join(drops) or args.schedule_name
     return [
         ("steps", state.global_step),
         ("clips per step", clips),

@@ -45,8 +45,8 @@ def match_labels(model_classes: Mapping[int, str], data_classes: list[str], data
     if unknown or len(set(names)) < len(names):
         what = f"doesn't know {shorten(unknown)}" if unknown else "has several classes of one name"
         raise ValueError(
-            f"The classes of the {data} are {shorten(data_classes)}; the model, with {shorten(names)}, {what}: map "
-            "them (--labels, or ifc_hf.data.labels.map_labels), or train the model on these classes."
+            f"The classes of the {data} are {shorten(data_classes)}; the model, with {shorten(names)}, {what}: give "
+            "a map with --labels (ifc_hf.data.labels.map_labels), or train the model on these classes."
         )
     return {label: data_classes.index(name) for label, name in model_classes.items() if name in data_classes}
 
@@ -74,6 +74,18 @@ def category_ids(dataset: Rows) -> list[int]:
     if unknown:
         raise ValueError(f"no row tells the category id of the classes {unknown}")
     return [found[label] for label in range(len(names))]
+
+
+def source_file(dataset: Rows) -> str:
+    """The annotation file of rows that were read from one.
+
+    Raises:
+        ValueError: If they came another way.
+    """
+    file = (_description(dataset) or {}).get("file")
+    if file is None:
+        raise ValueError("these rows were not read from an annotation file")
+    return str(file)
 
 
 def has_annotations(dataset: Rows) -> bool:

@@ -5,7 +5,7 @@ are those of the annotation file.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ def score_videos(
     labels = data_labels(segmenter, rows)
     scores = VideoScores(YtvisAccumulator(data_classes(segmenter, rows)))
     own = own_rows(rows, process_index, num_processes)
-    total = len(range(process_index, len(rows), num_processes)) if hasattr(rows, "__len__") else None
+    total = len(range(process_index, len(rows), num_processes)) if isinstance(rows, Sized) else None
     for index, row in tqdm(own, desc="Evaluating", unit="video", total=total, disable=not progress, leave=False):
         if should_stop():
             break

@@ -98,21 +98,26 @@ class IfcTrainingArguments(TrainingArguments):
             raise ValueError(f"backbone_lr_factor must not be negative, got {self.backbone_lr_factor}")
         if any(not step > 0 or (step > 1 and step != int(step)) for step in self.lr_drop_steps or ()):
             raise ValueError(
-                "lr_drop_steps must be positive, whole steps or shares below 1 of the training, got "
-                f"{self.lr_drop_steps}"
+                f"lr_drop_steps must be positive, got {self.lr_drop_steps}: whole steps, or shares of the training "
+                "below 1"
             )
         if self.lr_drop_steps and not self.drops_learning_rate:
             raise ValueError(
-                f"lr_drop_steps={self.lr_drop_steps} and lr_scheduler_type={self.lr_scheduler_type.value!r} "
+                f"lr_drop_steps={self.lr_drop_steps} and lr_scheduler_type={self.schedule_name!r} "
                 "contradict each other: give one of them"
             )
         if self.lr_scheduler_kwargs and self.drops_learning_rate:
             raise ValueError(f"lr_scheduler_kwargs={self.lr_scheduler_kwargs} has no effect without lr_scheduler_type")
 
     @property
+    def schedule_name(self) -> str:
+        """`lr_scheduler_type` as a word; the field holds a member of an enumeration after the checks."""
+        return str(getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type))
+
+    @property
     def drops_learning_rate(self) -> bool:
         """Whether the schedule is that of `lr_drop_steps` and not one of Transformers'."""
-        return str(self.lr_scheduler_type.value) == "constant_with_warmup"
+        return self.schedule_name == "constant_with_warmup"
 
     def drop_steps(self, num_training_steps: int) -> list[int]:
         """The steps after which the learning rate drops, ascending."""

@@ -39,7 +39,7 @@ def build_model(
         model = IfcForVideoInstanceSegmentation(IfcConfig(**labels, **config))
     else:
         model = IfcForVideoInstanceSegmentation.from_pretrained(checkpoint, **config, ignore_mismatched_sizes=True)
-        if list(model.config.id2label.values()) != list(id2label.values()):
+        if model.config.id2label != labels["id2label"]:
             change_classes(model, list(id2label.values()))
         model.config.id2label, model.config.label2id = labels["id2label"], labels["label2id"]
     if backbone_weights is not None:
@@ -54,8 +54,8 @@ def change_classes(model: IfcForVideoInstanceSegmentation, names: list[str]) -> 
         model: Changed in place, but for the names in its config.
         names: If the model knows all of them, their weights are kept, wherever they were; else all weights are new.
     """
-    former = model.class_head.layers[-1]
-    known = list(model.config.id2label.values())
+    former: Any = model.class_head.layers[-1]
+    known = list((model.config.id2label or {}).values())
     layer = type(former)(former.in_features, len(names) + 1).to(former.weight)
     if set(names) <= set(known):
         kept = [*map(known.index, names), len(known)]  # the last row is "no object"

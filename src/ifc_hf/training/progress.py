@@ -18,9 +18,7 @@ SHOWN_SCORES = ("AP", "AP50", "AP75", "AR1", "AR10")
 class TrainingLog(ProgressCallback):
     """Prints the schedule and readable lines, with a bar unless `disable_tqdm`; all numbers go to TensorBoard."""
 
-    def on_train_begin(
-        self, args: IfcTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Says what is going to happen."""
         self.start_time, self.start_step = time.monotonic(), state.global_step
         if not args.disable_tqdm:
@@ -28,28 +26,24 @@ class TrainingLog(ProgressCallback):
         if state.is_world_process_zero:
             self.write(describe_schedule(args, state))
 
-    def on_step_end(
-        self, args: IfcTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Moves the bar, if there is one."""
         if self.training_bar is not None:
             super().on_step_end(args, state, control, **kwargs)
 
-    def on_log(
+    def on_log(  # type: ignore[override]
         self,
-        args: IfcTrainingArguments,
+        args: Any,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
+        logs: Any = None,
         **kwargs: Any,
     ) -> None:
         """Writes one line."""
         if state.is_world_process_zero and (line := log_line(logs or {}, state, self.seconds_left(state))):
             self.write(line)
 
-    def on_train_end(
-        self, args: IfcTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Closes the bar, if there is one."""
         if self.training_bar is not None:
             super().on_train_end(args, state, control, **kwargs)
@@ -80,7 +74,7 @@ def describe_schedule(args: IfcTrainingArguments, state: TrainerState) -> str:
         if drops[-1] >= state.max_steps:
             schedule += " (behind the last step)"
     else:
-        schedule = f"schedule {args.lr_scheduler_type.value}"
+        schedule = f"schedule {args.schedule_name}"
     warmup = f"warm-up {args.get_warmup_steps(state.max_steps)} steps"
     return f"schedule: {state.max_steps} steps of {clips} clips ({parts}); {rate}, {warmup}, {schedule}"
 

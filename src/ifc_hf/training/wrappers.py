@@ -23,7 +23,7 @@ def network_of(model: nn.Module) -> Any:
             network = network._orig_mod
         elif hasattr(network, "get_base_model"):  # PEFT; layers in the base model stay adapted
             network = network.get_base_model()
-        elif isinstance(getattr(network, "base_model", None), nn.Module):  # PEFT with adapters of several kinds
+        elif "base_model" in network._modules:  # PEFT with adapters of several kinds
             network = network.base_model.model
         elif isinstance(getattr(network, "module", None), nn.Module):  # DDP, FSDP 1
             network = network.module
