@@ -1,4 +1,4 @@
-"""Models that PEFT, torch.compile or a distributed strategy has wrapped train, are scored and are saved as they are."""
+"""Models that PEFT, torch.compile or a distributed strategy has wrapped are trained, scored and saved as they are."""
 
 import pytest
 import torch

@@ -63,7 +63,7 @@ class IfcTrainingArguments(TrainingArguments):
     learning_rate: float = field(default=1e-4)
     weight_decay: float = field(default=1e-4)
     max_grad_norm: float = field(default=0.01)
-    lr_scheduler_type: str = field(default="constant_with_warmup")  # type: ignore[assignment]
+    lr_scheduler_type: str = field(default="constant_with_warmup")
     remove_unused_columns: bool = field(default=False)
     per_device_eval_batch_size: int = field(default=1)
     # All parameters take part in every step, also without any instance.

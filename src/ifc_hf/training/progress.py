@@ -31,7 +31,7 @@ class TrainingLog(ProgressCallback):
         if self.training_bar is not None:
             super().on_step_end(args, state, control, **kwargs)
 
-    def on_log(  # type: ignore[override]
+    def on_log(
         self,
         args: Any,
         state: TrainerState,

@@ -45,7 +45,8 @@ def bare_model(model: nn.Module) -> Any:
     A model that `torch.compile` has wrapped is compiled in place, with the same settings: so its tensors keep the
     names that checkpoints have.
     """
-    bare, compiler = model, None
+    bare: Any = model
+    compiler = None
     while hasattr(bare, "_orig_mod") or type(bare).__name__ in ("DistributedDataParallel", "DataParallel"):
         if hasattr(bare, "_orig_mod"):
             compiler, bare = getattr(bare, "dynamo_ctx", None), bare._orig_mod
@@ -56,7 +57,7 @@ def bare_model(model: nn.Module) -> Any:
     return bare
 
 
-def whole_copy(model: nn.Module) -> Any:
+def whole_copy(model: Any) -> Any:
     """A copy of a sharded model's network with all of its weights; all processes take part."""
     tensors = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
     network = network_of(model)
