@@ -30,7 +30,7 @@ from .outputs.drawn_video import DrawnVideo
 from .outputs.files import FILES
 from .outputs.instances import best_labels, track_caption
 from .outputs.pictures import Cutouts
-from .outputs.prediction import Prediction
+from .outputs.prediction import Fingerprints, Prediction, TrackSettings
 from .outputs.segmenting import replay, segment
 from .outputs.source import VideoSource
 from .outputs.writer import Shot
@@ -81,6 +81,7 @@ class Demo:
     def __init__(self, checkpoint: str, device: str | None = None, max_frames: int = MAX_FRAMES) -> None:
         self.model: Any  # the names of its classes may be None before a configuration is made
         self.model, self.processor = load_checkpoint(checkpoint, device or default_device())
+        self.model_name = Path(checkpoint).name
         self.max_frames = max_frames
 
     @property
@@ -107,9 +108,18 @@ class Demo:
         segmenter = IfcVideoSegmenter(
             self.model, self.processor, num_frames=int(num_frames), score_threshold=threshold, multi_label=False
         )
-        label_ids = known_label_ids(self.model.config.id2label, classes or None)
-        settings = {"num_frames": int(num_frames), "threshold": threshold, "classes": classes}
-        prediction = segment(segmenter, source, settings, label_ids)
+        known_label_ids(self.model.config.id2label, classes or None)
+        settings = TrackSettings(
+            model=self.model_name,
+            num_frames=int(num_frames),
+            clip_stride=1,
+            threshold=threshold,
+            multi_label=False,
+            classes=classes or None,
+            frames=[0, self.max_frames],
+            fps=None,
+        )
+        prediction = segment(segmenter, source, settings, Fingerprints(None, None))
         prediction.video = source.name  # where it lies on the server is nobody's business
         found = Found(Path(tempfile.mkdtemp(prefix="ifc_hf_app_")), source, prediction, [])
         prediction.save(found.folder / FILES["tracks"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -94,6 +95,32 @@ def temporary_name(path: Path) -> Path:
     """A name beside a path that no other process or thread uses, hidden, with the same suffix."""
     # Only the beginning of a long name, because file systems allow 255 bytes.
     return path.with_name(f".{path.stem[:40]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what `whole_file` and `whole_folder` left of a result whose process on this machine is gone.
+
+    Parts of processes that run, and files of other names, stay.
+    """
+    beginning, _, _ = temporary_name(path).name.rpartition(f".{os.getpid()}-")
+    pattern = re.compile(rf"{re.escape(beginning)}\.(\d+)-[0-9a-f]{{8}}\.part{re.escape(path.suffix)}")
+    for other in path.parent.iterdir() if path.parent.is_dir() else ():
+        match = pattern.fullmatch(other.name)
+        if match and not is_running(int(match[1])):
+            remove(other)
+
+
+def is_running(process_id: int) -> bool:
+    """Whether a process of this machine exists; True where there is no way to know."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (OverflowError, OSError):  # somebody else's
+        return True
+    return True
 
 
 def remove(path: Path) -> None:

@@ -244,7 +244,9 @@ def test_interrupted_run_leaves_no_half_file_and_goes_on(model_folder, video, tm
     assert capsys.readouterr().err.endswith("interrupted\n")
     assert sorted(os.listdir(out / "clip")) == ["cutouts", "drawn.mp4", "masks", "tracks.json"]
     assert os.listdir(out / "other") == ["tracks.json"], "the tracks are complete, the rest is not there by half"
-    (out / "other" / ".drawn.part.mp4").write_text("what a killed run leaves")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (out / "other" / f".drawn.{ended.pid}-0123abcd.part.mp4").write_text("what a killed run leaves")
     monkeypatch.setattr(VideoWriter, "write", write)
     monkeypatch.setattr("ifc_hf.IfcVideoSegmenter.stream", None)  # its tracks are there: nothing to segment
     assert predict(*common) == 0

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifc_hf.model.masks import encode_rle
-from ifc_hf.model.tracks import Track
 from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer, draw_legend
 from ifc_hf.outputs.instances import track_color
 from ifc_hf.outputs.pictures import Animation, ContactSheet, Cutouts, IdMaps
-from ifc_hf.outputs.prediction import Prediction
 from ifc_hf.outputs.writer import Shot
 
 
@@ -78,17 +75,3 @@ def test_a_legend_leaves_half_of_a_low_frame(height):
     drawn = draw_legend(frame.copy(), {track: f"#{track} cat 0.90" for track in range(20)})
     changed = (drawn != frame).any(axis=(1, 2))
     assert changed.any() and not changed[height // 2 + 1 :].any()
-
-
-def test_prediction_files_of_other_kinds_are_not_taken(tmp_path):
-    file = tmp_path / "tracks.json"
-    assert Prediction.load(file) is None
-    for content in ("[]", "{", '{"video": "a.mp4", "tracks": []}'):
-        file.write_text(content)
-        assert Prediction.load(file) is None
-    prediction = Prediction("a.mp4", 4, 4, 10.0, 1, [0.0], True, None, {"threshold": 0.3}, [])
-    prediction.tracks.append(Track(0, 0, "cat", 0.5, [encode_rle(np.eye(4, dtype=bool))]))
-    prediction.save(file)
-    assert Prediction.load(file) == prediction
-    assert prediction.is_of("a.mp4", {"threshold": 0.3})
-    assert not prediction.is_of("b.mp4", {"threshold": 0.3}) and not prediction.is_of("a.mp4", {"threshold": 0.5})

@@ -6,7 +6,12 @@ import sys
 # These faults have a reader in mind; of others, the class says more than the text.
 EXPECTED = (OSError, ValueError, ImportError)
 # Of the machine, not of one input: the next input would meet them as well.
-MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EPIPE}
+MACHINE_FAULTS = {
+    errno.ENOSPC: "the disk is full; make room and start again",
+    errno.EDQUOT: "the disk quota is used up; make room and start again",
+    errno.EROFS: "the disk can't be written to any more",
+    errno.EPIPE: "nobody reads the output any more",
+}
 
 
 def one_line(error: BaseException) -> str:
@@ -22,12 +27,12 @@ def print_error(text: str) -> None:
     print(f"error: {text}".encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
 
 
-def machine_fault(error: BaseException) -> int | None:
-    """The number of the operating system's error if it is one of `MACHINE_FAULTS`, looking behind the error, too."""
+def machine_fault(error: BaseException) -> str | None:
+    """What is wrong with the machine, if that is what an error is about, or one that it was raised from."""
     seen: BaseException | None = error
     while seen is not None:
         number = getattr(seen, "errno", None)
         if number in MACHINE_FAULTS:
-            return number
+            return MACHINE_FAULTS[number]
         seen = seen.__cause__ or seen.__context__
     return None

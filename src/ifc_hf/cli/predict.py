@@ -8,28 +8,34 @@ be started again. Started by `accelerate launch`, several processes share the vi
 """
 
 import argparse
-import errno
+import logging
 import sys
 import tempfile
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..checkpoints import default_checkpoint
+from ..outputs.files import FILES, OUTPUTS
 from .arguments import frame_range, names, positive_float, positive_int, probability, some_of
+from .messages import machine_fault, one_line, print_error
 
 if TYPE_CHECKING:
+    from ..model.configuration_ifc import IfcConfig
     from ..model.video_segmenter import IfcVideoSegmenter
-    from ..outputs.source import VideoSource
+    from ..outputs.drawing import DrawingStyle
+    from ..outputs.plan import VideoTask
+    from ..outputs.prediction import TrackSettings
+    from ..outputs.worker import VideoWorker
 
-DRAW_FROM_SCORE = 0.3
+logger = logging.getLogger(__name__)
+
 DEFAULT_OUTPUTS = ("tracks", "video")
-OUTPUTS = ("tracks", "results", "masks", "video", "gif", "sheet", "cutouts", "timeline")
-# What decides about the tracks; a finished video is skipped only if these are still the same.
-SETTINGS = ("model", "num_frames", "clip_stride", "threshold", "multi_label", "classes", "frames", "fps")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declares the command's arguments."""
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, pattern, address or camera number")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
     parser.add_argument("--frames", type=frame_range, metavar="FIRST:END", help="look at these frames only, e.g. :300")
@@ -40,20 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what decides about tracks."""
+    """Declares what decides about tracks."""
     parser.add_argument("--model", default=default_model(), help="model folder or Hub id; default: the demo's")
     parser.add_argument("--num-frames", type=positive_int, help="frames of a window; default: the model's")
     parser.add_argument("--clip-stride", type=positive_int, default=1, help="frames between windows (default: 1)")
-    parser.add_argument(
-        "--threshold", type=probability, default=DRAW_FROM_SCORE, help="least score of a track (default: %(default)s)"
-    )
+    parser.add_argument("--threshold", type=probability, help="least score of a track; default: the model's")
     parser.add_argument("--classes", type=names, metavar="A,B", help="classes to report; default: all")
     parser.add_argument("--multi-label", action="store_true", help="report a track under every class above threshold")
     parser.add_argument("--device", help="where the model runs, e.g. cuda; default: the accelerator, if there is one")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser, default: tuple[str, ...]) -> None:
-    """Declare what is written and drawn."""
+    """Declares what is written and drawn."""
     parser.add_argument(
         "--save",
         type=some_of(OUTPUTS),
@@ -73,7 +77,7 @@ def default_model() -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment the videos.
+    """Segments the videos.
 
     Args:
         args: As declared by `add_arguments`.
@@ -86,69 +90,103 @@ def run(args: argparse.Namespace) -> int:
         ValueError: If two videos would go to the same folder, or a class is unknown.
         ImportError: If a library is missing for an output.
     """
-    from ..model.pipeline_ifc import known_label_ids
-    from ..outputs.drawing import DrawingStyle
-    from ..outputs.files import require_libraries
-    from ..outputs.job import VideoJob
+    from ..loading import checkpoint_folder, load_config
+    from ..outputs.fingerprint import model_fingerprint
+    from ..outputs.plan import Order, output_folders, plan
     from ..outputs.source import find_sources
+    from ..outputs.worker import VideoWorker
+    from ..outputs.writers import require_libraries
     from ..outputs.ytvis_results import write_ytvis_results
     from ..processes import Processes
 
-    style = DrawingStyle(not args.no_labels, not args.no_trails, not args.no_legend, args.boxes)
+    style = drawing_style(args)
     sources = find_sources(args.videos, args.frames, args.fps)
-    folders = output_folders(sources, args.output)
+    output_folders(sources, args.output)
     require_libraries(args.save, style)
+    settings = track_settings(args, load_config(args.model))
     check_writable(args.output)
     processes = Processes(args.device)
-    job = VideoJob(
-        args.save,
-        style,
-        {name: getattr(args, name) for name in SETTINGS} | {"frames": args.frames and list(args.frames)},
-    )
-    waiting = [
-        (source, folder) for source, folder in folders.items() if args.overwrite or not job.is_done(source, folder)
-    ]
-    for source, folder in folders.items():
-        if (source, folder) not in waiting and processes.is_first:
-            print(f"{source.place}: done before, see {folder}")
-    if waiting:
-        job.segmenter = load_segmenter(args, processes.device)
-        job.label_ids = known_label_ids(job.segmenter.model.config.id2label, args.classes)
-    failures = 0
-    for source, folder in processes.share(waiting):
-        try:
-            failures += not job.do(source, folder, args.overwrite)
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise OSError(f"{folder}: the disk is full; make room and start again") from error
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-            failures += 1
+    order = Order(settings, model_fingerprint(checkpoint_folder(args.model)), tuple(args.save), style, args.overwrite)
+    tasks = plan(sources, args.output, order)
+    if processes.is_first:
+        for task in tasks:
+            if task.is_done:
+                print(f"{task.source.place}: done before, see {task.folder}")
+    segmenter = cache(lambda: load_segmenter(settings, processes.device))
+    if any(task.needs_model for task in tasks):
+        segmenter()  # what is wrong with it is said once, before the videos
+    worker = VideoWorker(order, segmenter)
+    failures = do_tasks(worker, processes.share([task for task in tasks if not task.is_done]))
     failures = processes.total(failures)
     if "results" in args.save and processes.is_first:
-        write_ytvis_results([folder / "tracks.json" for folder in folders.values()], args.output)
+        write_ytvis_results([task.folder / FILES["tracks"] for task in tasks], args.output)
         print(args.output / "results.json")
     return int(failures > 0)
 
 
-def output_folders(sources: list["VideoSource"], output: Path) -> dict["VideoSource", Path]:
-    """One folder for every video.
+def do_tasks(worker: "VideoWorker", tasks: Sequence["VideoTask"]) -> int:
+    """Does the tasks, last those whose folder another process has locked.
+
+    Returns:
+        How many failed: an error of one video, whatever its class, is said in one line and keeps no other from being
+        done.
 
     Raises:
-        ValueError: If two videos would go to the same folder.
+        OSError: If the disk is full, or the like: the next video would fail as well.
     """
-    by_folder: dict[Path, VideoSource] = {}
-    for source in sources:
-        folder = output / source.name
-        other = by_folder.setdefault(folder, source)
-        if other != source:
-            raise ValueError(
-                f"{other.place} and {source.place} would both be written to {folder}; give them other names"
-            )
-    return {source: folder for folder, source in by_folder.items()}
+    failures = 0
+    waiting = [(task, False) for task in tasks]
+    while waiting:
+        task, may_wait = waiting.pop(0)
+        try:
+            is_complete = worker.do(task, may_wait)
+        except Exception as error:
+            if fault := machine_fault(error):
+                raise OSError(f"{task.folder}: {fault}") from error
+            logger.debug("%s", task.source.place, exc_info=True)
+            place, text = str(task.source.place), one_line(error)
+            print_error(text if place in text else f"{place}: {text}")
+            is_complete = False
+        if is_complete is None:
+            print(f"{task.source.place}: waiting for another process that writes to {task.folder}", file=sys.stderr)
+            waiting.append((task, True))
+        else:
+            failures += not is_complete
+    return failures
+
+
+def drawing_style(args: argparse.Namespace) -> "DrawingStyle":
+    """How the arguments ask to draw."""
+    from ..outputs.drawing import DrawingStyle
+
+    return DrawingStyle(not args.no_labels, not args.no_trails, not args.no_legend, args.boxes)
+
+
+def track_settings(args: argparse.Namespace, config: "IfcConfig") -> "TrackSettings":
+    """What the arguments and the model say about the tracks.
+
+    Raises:
+        ValueError: If the model doesn't know a class.
+    """
+    from ..model.pipeline_ifc import default_threshold, known_label_ids
+    from ..outputs.prediction import TrackSettings
+
+    id2label: Any = config.id2label  # annotated as what a configuration may be made from
+    known_label_ids(id2label, args.classes)
+    return TrackSettings(
+        model=args.model,
+        num_frames=args.num_frames,
+        clip_stride=args.clip_stride,
+        threshold=default_threshold(config) if args.threshold is None else args.threshold,
+        multi_label=args.multi_label,
+        classes=args.classes,
+        frames=None if args.frames is None else list(args.frames),
+        fps=args.fps,
+    )
 
 
 def check_writable(output: Path) -> None:
-    """Make the folder for the results and try to write there: said before the work, not after it.
+    """Makes the folder for the results and tries to write there: said before the work, not after it.
 
     Raises:
         OSError: If that is impossible.
@@ -161,22 +199,22 @@ def check_writable(output: Path) -> None:
         raise OSError(f"{output}: can't be written to ({error.strerror})") from error
 
 
-def load_segmenter(args: argparse.Namespace, device: str) -> "IfcVideoSegmenter":
-    """Model and processor as the arguments ask for.
+def load_segmenter(settings: "TrackSettings", device: str) -> "IfcVideoSegmenter":
+    """Model and processor as the settings ask for.
 
     Raises:
-        ValueError: If the folder holds another kind of model.
+        ValueError: If the folder holds another kind of model, or a broken one.
         OSError: If there is no model.
     """
     from ..loading import load_checkpoint
     from ..model.video_segmenter import IfcVideoSegmenter
 
-    model, processor = load_checkpoint(args.model, device)
+    model, processor = load_checkpoint(settings.model, device)
     return IfcVideoSegmenter(
         model,
         processor,
-        num_frames=args.num_frames,
-        clip_stride=args.clip_stride,
-        score_threshold=args.threshold,
-        multi_label=args.multi_label,
+        num_frames=settings.num_frames,
+        clip_stride=settings.clip_stride,
+        score_threshold=settings.threshold,
+        multi_label=settings.multi_label,
     )

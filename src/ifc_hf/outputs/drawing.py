@@ -35,12 +35,18 @@ class DrawingStyle:
         trails: The way that the middle of every object went in the last frames.
         legend: A list of the tracks in their colours.
         boxes: Boxes around the objects.
+        min_frames: A track that is visible in fewer frames of a shot, and not in all of them, is not drawn.
+        hide_duplicates: Draw near copies of a better track once.
+        split_at_cuts: Let no track live across a cut.
     """
 
     labels: bool = True
     trails: bool = True
     legend: bool = True
     boxes: bool = False
+    min_frames: int = 1
+    hide_duplicates: bool = False
+    split_at_cuts: bool = False
 
 
 class TrackDrawer:

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 
+from ..files import temporary_name
 from ..model.video_files import VideoWriter
 from .writer import Shot, ShotWriter
 
@@ -33,24 +34,27 @@ class DrawnVideo(ShotWriter):
 
     def __init__(self, path: Path, fps: float, sound_of: str | None = None, start: float = 0.0) -> None:
         super().__init__(path)
-        self.silent = path.with_name(f".{path.stem}.silent.part{path.suffix}")
-        self.writer = VideoWriter(self.silent, fps)
-        self.sound_of, self.start, self.end = sound_of, start, start
+        self.fps, self.sound_of = fps, sound_of
+        self.begin = self.end = start
+
+    def start(self) -> None:
+        """Opens the video."""
+        self.silent = temporary_name(self.path)
+        self.writer = VideoWriter(self.silent, self.fps)
 
     def add(self, shot: Shot) -> None:
-        """Write a frame."""
+        """Writes a frame."""
         self.writer.write(shot.drawn, shot.time)
-        self.end = self.start + shot.time + 1 / float(self.writer.fps)
+        self.end = self.begin + shot.time + 1 / float(self.writer.fps)
 
     def finish(self) -> None:
-        """Close the video and add the sound."""
+        """Closes the video and adds the sound."""
         self.writer.close()
-        if self.sound_of is None or not add_sound(self.silent, self.sound_of, self.temporary, self.start, self.end):
+        if self.sound_of is None or not add_sound(self.silent, self.sound_of, self.temporary, self.begin, self.end):
             self.silent.replace(self.temporary)
 
     def discard(self) -> None:
-        """Remove what was written."""
-        super().discard()
+        """Removes what was written."""
         self.writer.discard()
         self.silent.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..files import whole_folder
 from .writer import Shot, ShotWriter
 
 SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL_WIDTH = 4, 3, 320  # pixels
@@ -21,12 +22,10 @@ class IdMaps(ShotWriter):
     Where masks overlap, the track of the higher score wins.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.temporary.mkdir()
+    whole = staticmethod(whole_folder)
 
     def add(self, shot: Shot) -> None:
-        """Write a frame's map."""
+        """Writes a frame's map."""
         ids = np.zeros(shot.frame.shape[:2], np.uint16)
         for track_id, mask in reversed(list(zip(shot.track_ids, shot.masks, strict=True))):
             ids[mask] = track_id + 1
@@ -36,20 +35,21 @@ class IdMaps(ShotWriter):
 class Cutouts(ShotWriter):
     """A folder with a PNG for every track: the object where it is largest, everything else transparent."""
 
+    whole = staticmethod(whole_folder)
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.temporary.mkdir()
         self.largest: dict[int, tuple[int, str, Image.Image]] = {}  # track -> pixels, label, picture
 
     def add(self, shot: Shot) -> None:
-        """Keep the objects that are larger than before."""
+        """Keeps the objects that are larger than before."""
         for track_id, label, mask in zip(shot.track_ids, shot.labels, shot.masks, strict=True):
             num_pixels = int(mask.sum())
             if num_pixels > self.largest.get(track_id, (0, "", None))[0]:
                 self.largest[track_id] = (num_pixels, label, cut_out(shot.frame, mask))
 
     def finish(self) -> None:
-        """Write the pictures."""
+        """Writes the pictures."""
         for track_id, (_, label, picture) in self.largest.items():
             picture.save(self.temporary / f"track_{track_id:03}_{file_name_part(label)}.png")
 
@@ -69,7 +69,7 @@ class ContactSheet(ShotWriter):
         self.cells: list[Image.Image] = []
 
     def add(self, shot: Shot) -> None:
-        """Keep a small copy if the frame is one of the chosen."""
+        """Keeps a small copy if the frame is one of the chosen."""
         if shot.index in self.chosen:
             height, width = shot.drawn.shape[:2]
             size = (SHEET_CELL_WIDTH, max(1, round(height * SHEET_CELL_WIDTH / width)))
@@ -81,7 +81,7 @@ class ContactSheet(ShotWriter):
             self.cells.append(cell)
 
     def finish(self) -> None:
-        """Write the sheet."""
+        """Writes the sheet."""
         columns = min(SHEET_COLUMNS, len(self.cells))
         width, height = self.cells[0].size
         sheet = Image.new("RGB", (columns * width, math.ceil(len(self.cells) / columns) * height))
@@ -108,7 +108,7 @@ class Animation(ShotWriter):
         self.seconds_per_frame = 1 / fps
 
     def add(self, shot: Shot) -> None:
-        """Keep a small copy of every so many frames."""
+        """Keeps a small copy of every so many frames."""
         self.end = shot.time + self.seconds_per_frame
         if shot.index % self.step == 0:
             picture = Image.fromarray(shot.drawn)
@@ -117,7 +117,7 @@ class Animation(ShotWriter):
             self.times.append(shot.time)
 
     def finish(self) -> None:
-        """Write the animation."""
+        """Writes the animation."""
         # Whole hundredths of a second are all that the format knows, and browsers slow down what is below two.
         durations = [max(20, round(1000 * seconds)) for seconds in np.diff([*self.times, self.end])]
         first, *others = self.pictures

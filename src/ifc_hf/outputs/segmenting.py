@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..model.pipeline_ifc import keep_classes
-from ..model.tracks import Track
+from .cuts import CutDetector
 from .drawing import TrackDrawer
-from .instances import best_labels, track_caption, visible_tracks
-from .prediction import Prediction
+from .duplicates import find_duplicates
+from .instances import visible_tracks
+from .prediction import Fingerprints, Prediction, TrackSettings, known_score, split_classes
+from .selection import drawn_in_frame, tracks_to_draw
 from .source import Reading, VideoSource
+from .threads import read_ahead
 from .writer import Shot
 
 if TYPE_CHECKING:
@@ -21,24 +23,25 @@ if TYPE_CHECKING:
     from ..model.video_files import Frame
     from ..model.video_segmenter import IfcVideoSegmenter
 
+# What takes a frame as soon as it is finished: the result, the frame, and its time in seconds from the first frame.
+FrameTaker = Callable[["FrameResult", "Frame", float], None]
+
 
 def segment(
     segmenter: IfcVideoSegmenter,
     source: VideoSource,
-    settings: dict[str, Any],
-    label_ids: set[int],
-    take_shot: Callable[[Shot], None] | None = None,
-    drawer: TrackDrawer | None = None,
+    settings: TrackSettings,
+    fingerprints: Fingerprints,
+    take_frame: FrameTaker | None = None,
 ) -> Prediction:
-    """Find the tracks of a video.
+    """Finds the tracks of a video.
 
     Args:
         segmenter: With the model.
         source: The video.
-        settings: Go into the prediction.
-        label_ids: Classes to report.
-        take_shot: Gets every frame while the video is read, if it can't be read again.
-        drawer: Draws these.
+        settings: Go into the prediction; the classes choose what is reported.
+        fingerprints: Of the video and the model.
+        take_frame: Gets every frame while the video is read, with the tracks and scores that are known by then.
 
     Returns:
         The tracks and what is known of the video.
@@ -48,25 +51,26 @@ def segment(
         ValueError: If it is not a video, or has no frames.
     """
     reading = Reading(source)
-    waiting: deque[Frame] = deque()  # frames that are read, but not finished: about as many as a window has
-    frames = hold(reading, waiting) if take_shot else iter(reading)
+    cuts = CutDetector()
+    waiting: deque[Frame] | None = deque() if take_frame else None  # as many as a window has, about
     scores: dict[int, dict[int, float]] = {}  # track -> frame -> score
-    video_pass = segmenter.stream(frames)
+    video_pass = segmenter.stream(watched(read_ahead(reading), cuts, waiting))
     with tqdm(desc=f"segment {source.name}", total=source.num_frames(), unit="frame") as progress:
         for result in video_pass:
-            shown = keep_classes(result, label_ids)
-            for track_id, score in zip(shown.track_ids, shown.scores.tolist(), strict=True):
-                scores.setdefault(track_id, {})[result.frame_index] = round(score, 4)
-            if take_shot:
+            for track_id, score in zip(result.track_ids, result.scores.tolist(), strict=True):
+                scores.setdefault(track_id, {})[result.frame_index] = score
+            if take_frame and waiting is not None:
                 time = reading.times[result.frame_index] - reading.times[0]
-                take_shot(live_shot(waiting.popleft(), time, shown, drawer))
+                take_frame(of_classes(result, settings.classes), waiting.popleft(), time)
             progress.update()
-    tracks = [track for track in video_pass.tracks() if track.label_id in label_ids]
+    tracks = video_pass.tracks()
     for track in tracks:
         known = scores.get(track.track_id, {})
         track.frame_scores = [
-            None if rle is None else known.get(frame) for frame, rle in enumerate(track.segmentations or [])
+            None if rle is None else known_score(known.get(frame), settings.threshold)
+            for frame, rle in enumerate(track.segmentations or [])
         ]
+    reported, others = split_classes(tracks, settings.classes)
     return Prediction(
         video=str(source.place),
         height=reading.size_hw[0],
@@ -77,12 +81,16 @@ def segment(
         complete=reading.problem is None,
         problem=reading.problem,
         settings=settings,
-        tracks=tracks,
+        fingerprints=fingerprints,
+        tracks=reported,
+        other_tracks=others,
+        cuts=cuts.cuts,
+        duplicates=find_duplicates(reported),
     )
 
 
 def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | None) -> Iterator[Shot]:
-    """Read a video once more: only now are the tracks' scores known, hence which are reported.
+    """Reads a video once more: only now are the tracks' scores known, hence which are reported.
 
     Args:
         prediction: Its tracks.
@@ -93,41 +101,34 @@ def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | No
         A shot of every frame.
     """
     times = prediction.frame_times_seconds
-    legend = {track.track_id: track_caption(track) for track in best_labels(prediction.tracks)}
-    frames = zip(range(prediction.num_frames), Reading(source), strict=False)
+    to_draw = tracks_to_draw(prediction, drawer.style) if drawer else []
+    frames = zip(range(prediction.num_frames), read_ahead(Reading(source)), strict=False)
     for index, frame in tqdm(frames, desc=f"write {source.name}", total=prediction.num_frames, unit="frame"):
         visible, masks = visible_tracks(prediction.tracks, index, frame.shape[:2])
         track_ids = [track.track_id for track in visible]
-        captions = [track_caption(track) for track in visible]
-        drawn = drawer.draw(frame, masks, track_ids, captions, legend) if drawer else frame
+        drawn = frame
+        if drawer:
+            shown = drawn_in_frame(to_draw, index, track_ids)
+            legend = {track.drawn_id: track.caption for _, track in shown}
+            chosen = masks[[position for position, _ in shown]]
+            drawn = drawer.draw(frame, chosen, list(legend), list(legend.values()), legend)
         yield Shot(index, times[index] - times[0], frame, drawn, track_ids, [track.label for track in visible], masks)
 
 
-def live_shot(frame: Frame, time: float, result: FrameResult, drawer: TrackDrawer | None) -> Shot:
-    """A shot with what is known as soon as a frame is finished."""
-    best_first = result.select(result.scores.argsort(descending=True).tolist())
-    rows = zip(
-        best_first.track_ids,
-        best_first.labels.tolist(),
-        best_first.label_names,
-        best_first.scores.tolist(),
-        strict=True,
-    )
-    found = [Track(*row) for row in rows]
-    masks = best_first.masks.numpy()
-    track_ids = [track.track_id for track in found]
-    captions = [track_caption(track) for track in found]
-    drawn = frame
-    if drawer:
-        drawn = drawer.draw(frame, masks, track_ids, captions, dict(zip(track_ids, captions, strict=True)))
-    return Shot(result.frame_index, time, frame, drawn, track_ids, [track.label for track in found], masks)
-
-
-def hold(reading: Reading, waiting: deque[Frame]) -> Iterator[Frame]:
-    """The frames, noted as they pass."""
-    for frame in reading:
-        waiting.append(frame)
+def watched(frames: Iterator[Frame], cuts: CutDetector, waiting: deque[Frame] | None) -> Iterator[Frame]:
+    """The frames, looked at for cuts and noted as they pass."""
+    for frame in frames:
+        cuts.add(frame)
+        if waiting is not None:
+            waiting.append(frame)
         yield frame
+
+
+def of_classes(result: FrameResult, classes: Sequence[str] | None) -> FrameResult:
+    """A frame with the tracks of the named classes, or of all if there are no names."""
+    if classes is None:
+        return result
+    return result.select([place for place, name in enumerate(result.label_names) if name in classes])
 
 
 def mean_fps(times: list[float]) -> float:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import whole_file
 from .instances import best_labels, track_color
 from .prediction import Prediction
-from .writer import part_path, remove
 
 MOST_TRACKS = 30  # a plot of more can't be read
 
@@ -47,12 +47,8 @@ def write_timeline(prediction: Prediction, path: Path) -> None:
     curves.set_ylim(0, 1.02)
     curves.set_xlim(times[0], times[-1] + durations[-1])
     curves.set_xlabel("seconds")
-    temporary = part_path(path)
-    try:
+    with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
-        temporary.replace(path)
-    finally:
-        remove(temporary)
 
 
 def require_matplotlib() -> None:

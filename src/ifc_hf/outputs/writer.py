@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import whole_file
 from ..model.video_files import Frame
+
+Self = TypeVar("Self", bound="ShotWriter")
 
 
 @dataclass
@@ -45,56 +48,45 @@ class ShotWriter:
 
     Args:
         path: Name of the result.
+
+    Attributes:
+        temporary: Where the result grows, in the `with` block.
     """
+
+    whole: Callable[[Path], AbstractContextManager[Path]] = staticmethod(whole_file)
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.temporary = part_path(path)
+        self.temporary = path
+
+    def start(self) -> None:
+        """Prepares the writing to the temporary path."""
 
     def add(self, shot: Shot) -> None:
-        """Take the next shot."""
+        """Takes the next shot."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Write to the temporary path what is not written yet."""
+        """Writes to the temporary path what is not written yet."""
 
     def discard(self) -> None:
-        """Remove what was written; called after the result was renamed, too."""
-        remove(self.temporary)
+        """Lets go of what else is open or lies elsewhere; called in the end, after an error, too."""
 
-    def __enter__(self) -> ShotWriter:
-        """Start writing."""
+    def __enter__(self: Self) -> Self:
+        """Starts writing."""
+        with ExitStack() as stack:
+            self.temporary = stack.enter_context(self.whole(self.path))
+            stack.callback(self.discard)
+            self.start()
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finish the result, or remove what there is after an error."""
-        try:
-            if kind is None:
-                self.finish()
-                if self.temporary.is_dir():
-                    remove(self.path)  # a folder can't be replaced while it holds something
-                os.replace(self.temporary, self.path)
-        finally:
-            self.discard()
-
-
-def part_path(path: Path) -> Path:
-    """Where a result grows until it is complete."""
-    return path.with_name(f".{path.stem}.part{path.suffix}")
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run left in a folder."""
-    for pattern in (".*.part", ".*.part.*", "tracks.json*.part"):
-        for path in folder.glob(pattern):
-            remove(path)
+        """Finishes the result, or removes what there is after an error."""
+        if error is not None:
+            self.stack.__exit__(kind, error, traceback)
+            return
+        with self.stack:
+            self.finish()

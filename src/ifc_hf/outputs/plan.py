@@ -1,0 +1,167 @@
+"""What is to be done: one task for every video, with what earlier runs have left to build on."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .drawing import DrawingStyle
+from .files import FILES, RESULTS_FILES
+from .fingerprint import source_fingerprint
+from .prediction import Fingerprints, Prediction, TrackSettings
+from .source import VideoSource
+from .writers import missing_outputs
+
+MOST_NAME_BYTES = 200  # of a folder; file systems take 255, and names of parts are longer
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for of every video.
+
+    Attributes:
+        settings: What decides about the tracks.
+        model_fingerprint: Of the model; None if it isn't known.
+        outputs: Names of outputs.
+        style: How to draw.
+        overwrite: Do everything again, whatever is there.
+    """
+
+    settings: TrackSettings
+    model_fingerprint: str | None
+    outputs: tuple[str, ...]
+    style: DrawingStyle
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run has left of a video.
+
+    Attributes:
+        prediction: Its tracks, if this run would find the same; brought to the settings of this run.
+        is_saved: Whether that is what lies in the file.
+        reason: Why there is none, if an earlier run left tracks that can't be taken.
+    """
+
+    prediction: Prediction | None = None
+    is_saved: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """One video and the folder of its results.
+
+    Attributes:
+        source: The video.
+        folder: For its results.
+        fingerprints: Of the video and the model, as they are at the time of planning.
+        is_done: Whether all its outputs are there.
+        needs_model: Whether its tracks must be found.
+    """
+
+    source: VideoSource
+    folder: Path
+    fingerprints: Fingerprints
+    is_done: bool
+    needs_model: bool
+
+
+def plan(sources: Sequence[VideoSource], output: Path, order: Order) -> list[VideoTask]:
+    """One task for every video, in their order.
+
+    Args:
+        sources: The videos.
+        output: Folder for the folders of their results.
+        order: What is asked for.
+
+    Raises:
+        ValueError: If two videos would go to the same folder.
+    """
+    tasks = []
+    for source, folder in output_folders(sources, output).items():
+        try:
+            fingerprints = Fingerprints(source_fingerprint(source.place), order.model_fingerprint)
+            earlier = find_earlier(source, folder, fingerprints, order)
+            is_done = earlier.is_saved and not missing_of(earlier, order, folder)
+        except OSError:  # it will come again, and be said, when the video's turn has come
+            fingerprints, earlier, is_done = Fingerprints(None, order.model_fingerprint), Earlier(), False
+        tasks.append(VideoTask(source, folder, fingerprints, is_done, earlier.prediction is None))
+    return tasks
+
+
+def missing_of(earlier: Earlier, order: Order, folder: Path) -> list[str]:
+    """The outputs of an earlier run's tracks that are still to be made."""
+    if earlier.prediction is None:
+        return list(order.outputs)
+    return missing_outputs(earlier.prediction, order.outputs, order.style, folder)
+
+
+def find_earlier(source: VideoSource, folder: Path, fingerprints: Fingerprints, order: Order) -> Earlier:
+    """What an earlier run has left that this one can build on.
+
+    Raises:
+        OSError: If its file can't be read.
+    """
+    if order.overwrite or source.is_live:  # what a camera showed then can't be drawn now
+        return Earlier()
+    saved = Prediction.load(folder / FILES["tracks"])
+    if saved is None:
+        is_there = (folder / FILES["tracks"]).exists()
+        return Earlier(reason="its tracks.json is not one of this version" if is_there else None)
+    if reason := difference(saved, source, fingerprints):
+        return Earlier(reason=reason)
+    narrowed = saved.narrowed(order.settings)
+    if narrowed is None:
+        changed = [name for name, value in asdict(order.settings).items() if value != asdict(saved.settings)[name]]
+        return Earlier(reason=f"other settings ({', '.join(name for name in changed if name != 'model')})")
+    return Earlier(narrowed, narrowed is saved)
+
+
+def difference(saved: Prediction, source: VideoSource, fingerprints: Fingerprints) -> str | None:
+    """Why tracks are not those of this video and this model; None if they are."""
+    if not saved.complete:
+        return "the video was not read to its end"
+    if saved.fingerprints.video != fingerprints.video:
+        return "the video has changed"
+    if fingerprints.video is None and saved.video != str(source.place):  # an address: its text is all that is known
+        return "it is another video"
+    if fingerprints.model is None or saved.fingerprints.model != fingerprints.model:
+        return "the model has changed"
+    return None
+
+
+def output_folders(sources: Sequence[VideoSource], output: Path) -> dict[VideoSource, Path]:
+    """One folder for every video. Folders of pictures of one name get that of the folder above before it.
+
+    Raises:
+        ValueError: If two videos would go to the same folder.
+    """
+    counts = Counter(folder_name(source.name) for source in sources)
+    by_folder: dict[Path, VideoSource] = {}
+    for source in dict.fromkeys(sources):
+        name = folder_name(source.name)
+        place = Path(str(source.place))
+        if counts[name] > 1 and place.is_dir():
+            name = folder_name(f"{place.resolve().parent.name}_{source.name}")
+        folder = output / name
+        other = by_folder.setdefault(folder, source)
+        if other != source:
+            raise ValueError(
+                f"{other.place} and {source.place} would both be written to {folder}; give them other names"
+            )
+    return {source: folder for folder, source in by_folder.items()}
+
+
+def folder_name(name: str) -> str:
+    """A video's name as that of a folder directly within the output: no way out of it, no other file's name."""
+    safe = "".join("_" if letter in "/\\\0" else letter for letter in name)
+    while len(os.fsencode(safe)) > MOST_NAME_BYTES:
+        safe = safe[:-1]
+    if not safe.strip(".") or safe in RESULTS_FILES:
+        return f"{safe}_"
+    return safe
