@@ -8,12 +8,14 @@ First the weights, so that scripts/score_demo_checkpoint.py scores what ships; t
 """
 
 import argparse
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor
 from ifc_hf.cards.template import LIMITATIONS, eval_results_of, markdown_table, model_card
-from ifc_hf.files import read_json, write_json, write_text
+from ifc_hf.files import read_json, whole_file, write_json, write_text
 
 SCORES = ("AP", "AP50", "AP75", "AR10")
 RECIPES = ("crops", "stills", "stills_288", "clips")
@@ -98,16 +100,17 @@ def main() -> None:
 
 
 def write_weights(source: Path, folder: Path) -> None:
-    """Model and processor, without code; the weights lie on the disk in half precision and load as float32."""
-    IfcForVideoInstanceSegmentation.from_pretrained(source).half().save_pretrained(folder)
-    IfcImageProcessor.from_pretrained(source).save_pretrained(folder)
-    for code in folder.glob("*.py"):
-        code.unlink()
-    for name, changes in (("config.json", {"dtype": "float32"}), ("preprocessor_config.json", {})):
-        content = read_json(folder / name) | changes
-        content.pop("auto_map", None)
-        write_json(folder / name, content, indent=2)
-    (folder / "model.safetensors").chmod(0o644)
+    """Writes model and processor; the weights lie on the disk in half precision and load as float32.
+
+    The code beside them stays: it is linked by scripts/link_demo_code.sh.
+    """
+    with tempfile.TemporaryDirectory() as saved:
+        IfcForVideoInstanceSegmentation.from_pretrained(source).half().save_pretrained(saved)
+        IfcImageProcessor.from_pretrained(source).save_pretrained(saved)
+        for name, changes in (("config.json", {"dtype": "float32"}), ("preprocessor_config.json", {})):
+            write_json(folder / name, read_json(Path(saved, name)) | changes, indent=2)
+        with whole_file(folder / "model.safetensors") as temporary:
+            shutil.copyfile(Path(saved, "model.safetensors"), temporary)
 
 
 def write_card(folder: Path, reports: dict[str, dict[str, Any]]) -> None:

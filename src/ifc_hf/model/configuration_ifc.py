@@ -161,8 +161,7 @@ class IfcConfig(PreTrainedConfig):
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """As [`~PreTrainedConfig.save_pretrained`]; the code of model, processor and pipeline goes along."""
         described = copy.deepcopy(self)
-        described.auto_map = dict(AUTO_MAP)
-        described.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
+        described.update({"auto_map": dict(AUTO_MAP), "custom_pipelines": copy.deepcopy(CUSTOM_PIPELINES)})
         PreTrainedConfig.save_pretrained(described, save_directory, push_to_hub, **kwargs)
 
     def validate_architecture(self):

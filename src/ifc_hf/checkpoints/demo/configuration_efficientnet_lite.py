@@ -1,0 +1,1 @@
+../../model/configuration_efficientnet_lite.py

@@ -1,0 +1,1 @@
+../../model/modeling_efficientnet_lite.py

@@ -1,0 +1,1 @@
+../../model/post_processing.py

@@ -1,0 +1,1 @@
+../../model/video_pass.py

@@ -1,0 +1,1 @@
+../../model/video_segmenter.py
