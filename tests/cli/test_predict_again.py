@@ -1,0 +1,249 @@
+"""`ifc-hf predict` over results that are there, beside other processes, with faults: nothing stale, nothing lost."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ifc_hf.cli.main import main
+from ifc_hf.model.video_files import VideoWriter
+from ifc_hf.outputs.locks import locked
+from ifc_hf.outputs.plan import folder_name
+from ifc_hf.outputs.worker import VideoWorker
+from tiny_models import save_tiny_model, tiny_model
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+def write_video(path: Path, seed: int = 0, num_frames: int = 4) -> Path:
+    random = np.random.default_rng(seed)
+    with VideoWriter(path, fps=10) as writer:
+        for _ in range(num_frames):
+            writer.write(random.integers(0, 255, (36, 64, 3), dtype=np.uint8))
+    return path
+
+
+def predict(*arguments: object, save: str = "tracks") -> int:
+    return main(["predict", *map(str, arguments), "--save", save])
+
+
+def tracks_of(folder: Path) -> list:
+    return json.loads((folder / "tracks.json").read_text())["tracks"]
+
+
+def test_results_belong_to_the_video_and_the_model(model_folder, tmp_path, capsys):
+    model = shutil.copytree(model_folder, tmp_path / "model")
+    video = write_video(tmp_path / "clip.mp4")
+    common = (video, "--model", model, "--threshold", 0.05)
+    assert predict(*common, "-o", tmp_path / "out") == 0
+    first = tracks_of(tmp_path / "out" / "clip")
+    write_video(video, seed=1)
+    assert predict(*common, "-o", tmp_path / "out") == predict(*common, "-o", tmp_path / "fresh") == 0
+    assert "done anew, for the video has changed" in capsys.readouterr().out
+    second = tracks_of(tmp_path / "out" / "clip")
+    assert second == tracks_of(tmp_path / "fresh" / "clip") != first
+    retrained = tiny_model(seed=5, num_frames=3, id2label={0: "cat", 1: "dog", 2: "fish"}).eval()
+    retrained.class_head.layers[-1].bias.data[-1] = -5.0
+    retrained.save_pretrained(model)
+    assert predict(*common, "-o", tmp_path / "out") == 0
+    assert "done anew, for the model has changed" in capsys.readouterr().out
+    assert tracks_of(tmp_path / "out" / "clip") != second
+    moved = shutil.copytree(model, tmp_path / "moved")
+    assert predict(video, "--model", moved, "--threshold", 0.05, "-o", tmp_path / "out") == 0
+    assert "done before" in capsys.readouterr().out, "the same model at another place"
+
+
+def test_pictures_that_change_are_looked_at_again(model_folder, tmp_path, capsys):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index in range(3):
+        Image.new("RGB", (64, 36), (40 * index, 0, 0)).save(frames / f"{index}.png")
+    common = (frames, "-o", tmp_path / "out", "--model", model_folder)
+    assert predict(*common) == predict(*common) == 0
+    assert "done before" in capsys.readouterr().out
+    Image.new("RGB", (64, 36), (0, 200, 0)).save(frames / "3.png")
+    assert predict(*common) == 0
+    assert "done anew, for the video has changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("multi_label", [(), ("--multi-label",)])
+def test_other_classes_and_higher_thresholds_need_no_model(model_folder, tmp_path, monkeypatch, multi_label):
+    video = write_video(tmp_path / "clip.mp4", num_frames=6)
+    common = (video, "--model", model_folder, *multi_label)
+    assert predict(*common, "-o", tmp_path / "out", "--threshold", 0) == 0
+    everything = tracks_of(tmp_path / "out" / "clip")
+    label = everything[0]["label"]
+    threshold = round(sorted(track["score"] for track in everything)[len(everything) // 2], 3)
+    runs = [("--threshold", threshold), ("--threshold", threshold, "--classes", label)]
+    for number, run in enumerate(runs):
+        assert predict(*common, "-o", tmp_path / f"fresh{number}", *run) == 0
+    assert predict(*common, "-o", tmp_path / "other", "--threshold", threshold, "--classes", "dog") == 0
+    monkeypatch.setattr("ifc_hf.IfcVideoSegmenter.stream", None)
+    for folder, number in (("out", 0), ("out", 1), ("other", 1), ("other", 0)):
+        assert predict(*common, "-o", tmp_path / folder, *runs[number]) == 0
+        found, fresh = ((tmp_path / name / "clip" / "tracks.json").read_text() for name in (folder, f"fresh{number}"))
+        assert json.loads(found) == json.loads(fresh)
+    assert 0 < len(tracks_of(tmp_path / "fresh0" / "clip")) < len(everything)
+
+
+FAULTS = [
+    RuntimeError("a\nfault"),
+    KeyError("missing"),
+    AssertionError(),
+    MemoryError(),
+    RecursionError("deep"),
+    Image.DecompressionBombError("too large"),
+    av.error.InvalidDataError(1, "bad data", "clip"),
+    av.error.PatchWelcomeError(1, "unknown codec", "clip"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    TimeoutError("slow"),
+    ImportError("no such library"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+def test_an_error_of_any_class_ends_one_video_alone(tmp_path, monkeypatch, capsys, fault, model_folder):
+    videos = [write_video(tmp_path / f"{name}.mp4", num_frames=1) for name in "ab"]
+    done = []
+
+    def do(self, task, wait):
+        if task.source.name == "a":
+            raise fault
+        done.append(task.source.name)
+        return True
+
+    monkeypatch.setattr(VideoWorker, "do", do)
+    monkeypatch.setattr("ifc_hf.cli.predict.load_segmenter", lambda settings, device: None)
+    assert predict(*videos, "-o", tmp_path / "out", "--model", model_folder) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert [line.startswith("error: ") and "a.mp4" in line for line in errors] == [True]
+    assert type(fault).__name__ in errors[0] or str(fault.args[-1]) in errors[0] or fault.strerror in errors[0]
+    assert done == ["b"]
+
+
+def test_tracks_that_no_run_wrote_are_found_anew(model_folder, tmp_path):
+    videos = [write_video(tmp_path / f"{name}.mp4", num_frames=2) for name in "ab"]
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "tracks.json").write_bytes(b"\xff\xfe\x00bad")
+    (tmp_path / "out" / "b" / "tracks.json").mkdir(parents=True)  # can't be read: an error of this video
+    assert predict(*videos, "-o", tmp_path / "out", "--model", model_folder) == 1
+    assert tracks_of(tmp_path / "out" / "a") is not None
+
+
+def test_a_second_run_leaves_a_locked_folder_for_later(model_folder, tmp_path, monkeypatch, capsys):
+    videos = [write_video(tmp_path / f"{name}.mp4", num_frames=1) for name in "ab"]
+    (tmp_path / "out").mkdir()
+    done = []
+    other_is_done = threading.Event()
+
+    def do_locked(self, task):
+        done.append(task.source.name)
+        other_is_done.set()
+        return type("Prediction", (), {"complete": True})
+
+    def first_run():
+        with locked(tmp_path / "out" / "a", wait=True):
+            has_lock.set()
+            other_is_done.wait(20)
+
+    has_lock = threading.Event()
+    first = threading.Thread(target=first_run)
+    first.start()
+    has_lock.wait(20)
+    monkeypatch.setattr(VideoWorker, "do_locked", do_locked)
+    monkeypatch.setattr("ifc_hf.cli.predict.load_segmenter", lambda settings, device: None)
+    assert predict(*videos, "-o", tmp_path / "out", "--model", model_folder) == 0
+    first.join()
+    assert done == ["b", "a"]
+    assert "a.mp4: waiting for another process" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "out") == [], "no lock is left"
+
+
+def test_only_one_of_many_holds_a_lock(tmp_path):
+    holders, most = [], []
+
+    def work():
+        for _ in range(20):
+            with locked(tmp_path / "clip", wait=True):
+                holders.append(1)
+                most.append(len(holders))
+                holders.pop()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert max(most) == 1 and len(most) == 80
+    assert os.listdir(tmp_path) == []
+
+
+def test_parts_of_others_and_names_that_lead_out_are_left_alone(model_folder, tmp_path, monkeypatch):
+    out = tmp_path / "deep" / "out"
+    (out / ".._").mkdir(parents=True)
+    alive = f".tracks.{os.getpid()}-0123abcd.part.json"  # as a process names it that still runs
+    kept = [tmp_path / "deep" / ".precious.part", out / ".._" / ".precious.part", out / ".._" / alive]
+    for file in kept:
+        file.write_text("mine")
+    write_video(tmp_path / "clip.mp4").rename(tmp_path / "...mp4")
+    monkeypatch.chdir(tmp_path)
+    assert predict("./...mp4", "-o", "deep/out", "--model", model_folder, save="tracks,results") == 0
+    assert all(file.read_text() == "mine" for file in kept)
+    assert sorted(os.listdir(tmp_path / "deep")) == [".precious.part", "out"]
+    assert (out / ".._" / "tracks.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("clip", "clip"),
+        ("..", ".._"),
+        (".", "._"),
+        ("", "_"),
+        ("a/../../b", "a_.._.._b"),
+        ("/etc", "_etc"),
+        ("a\\b\0c", "a_b_c"),
+        ("results.json", "results.json_"),
+        ("x" * 300, "x" * 200),
+        ("ä" * 150, "ä" * 100),
+        ("clip.v2", "clip.v2"),
+    ],
+)
+def test_names_of_folders(name, folder):
+    assert folder_name(name) == folder
+
+
+def test_folders_of_one_name_are_told_apart(model_folder, tmp_path):
+    for sequence in ("seq1", "seq2"):
+        (tmp_path / sequence / "img1").mkdir(parents=True)
+        Image.new("RGB", (64, 36)).save(tmp_path / sequence / "img1" / "0.png")
+    places = [tmp_path / sequence / "img1" for sequence in ("seq1", "seq2")]
+    assert predict(*places, "-o", tmp_path / "out", "--model", model_folder) == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["seq1_img1", "seq2_img1"]
+
+
+def test_termination_ends_as_cleanly_as_an_interruption(model_folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("supervision", reason="drawing is the extra `draw`")
+    video = write_video(tmp_path / "clip.mp4")
+    write = VideoWriter.write
+
+    def terminated(self, frame, time):
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(self, frame, time)
+
+    monkeypatch.setattr(VideoWriter, "write", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    assert predict(video, "-o", tmp_path / "out", "--model", model_folder, save="video,masks") == 143
+    assert capsys.readouterr().err.endswith("terminated\n")
+    assert os.listdir(tmp_path / "out") == ["clip"] and os.listdir(tmp_path / "out" / "clip") == ["tracks.json"]
+    assert signal.getsignal(signal.SIGTERM) is before
