@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ifc_hf import files
-from ifc_hf.files import FileError, read_json, whole_file, whole_folder, write_json, write_text
+from ifc_hf.files import FileError, inside, read_json, whole_file, whole_folder, write_json, write_text
 
 # What may end the writing: also what is no Exception.
 ENDINGS = [ValueError, OSError, KeyboardInterrupt, SystemExit]
@@ -268,3 +268,69 @@ def test_a_broken_file_is_named_with_what_is_wrong(content, message, tmp_path):
 def test_a_byte_order_mark_is_no_content(tmp_path):
     (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
     assert read_json(tmp_path / "a.json") == [1]
+
+
+@pytest.mark.parametrize("content", [b"1" * 5000, b'{"id": ' + b"9" * 5000 + b"}"])
+def test_an_integer_of_thousands_of_digits_is_one_clear_error(content, tmp_path):
+    (tmp_path / "huge.json").write_bytes(content)
+    with pytest.raises(FileError, match="huge.json: not readable JSON"):
+        read_json(tmp_path / "huge.json")
+
+
+def test_nan_and_lone_surrogates_are_read_as_json_has_them(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'[NaN, "\\ud800"]')
+    first, second = read_json(tmp_path / "a.json")
+    assert first != first and second == "\ud800"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero", ".", "x" * 5000])
+def test_json_is_read_from_regular_files_alone(path, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="expected a regular file|can't be read"):
+        read_json(tmp_path / path)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """`root` with a file, and links to it and to a secret beside the root; `linked`, a link to the root."""
+    root = tmp_path / "root"
+    (root / "v").mkdir(parents=True)
+    for path in (root / "v/0.jpg", tmp_path / "secret.jpg", tmp_path / "root2.jpg"):
+        path.write_text("picture")
+    (root / "v/inner.jpg").symlink_to(root / "v/0.jpg")
+    (root / "v/outer.jpg").symlink_to(tmp_path / "secret.jpg")
+    (root / "v/dangling.jpg").symlink_to(tmp_path / "nothing.jpg")
+    (root / "v/loop.jpg").symlink_to(root / "v/loop.jpg")
+    (root / "away").symlink_to(tmp_path)
+    os.mkfifo(root / "v/pipe.jpg")
+    (tmp_path / "linked").symlink_to(root)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["v/0.jpg", "v/inner.jpg", "v/missing.jpg", "v", "...", "..x/y.jpg"])
+@pytest.mark.parametrize("root", ["root", "linked"])
+def test_names_below_the_root_are_taken(name, root, tree):
+    assert inside(tree / root, name) == tree / root / name
+
+
+OUTSIDE = ["../secret.jpg", "v/../../secret.jpg", "..", "v/..", "..\\secret.jpg", "/etc/passwd", "v/outer.jpg",
+           "v/dangling.jpg", "away/secret.jpg", "away"]  # fmt: skip
+NEVER = ["v/pipe.jpg", "v/loop.jpg", "x" * 5000, "v/0.jpg\0x", "", None, 3, b"v/0.jpg", ["v"]]
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, *NEVER])
+def test_names_that_lead_out_and_devices_are_refused(name, tree):
+    with pytest.raises(FileError):
+        inside(tree / "root", name)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_names_outside_are_taken_on_purpose(name, tree):
+    assert inside(tree / "root", name, allow_outside=True) == tree / "root" / name
+
+
+@pytest.mark.parametrize("name", [*NEVER, "/dev/zero", "../root/v/pipe.jpg"])
+def test_devices_are_refused_outside_too(name, tree):
+    with pytest.raises(FileError):
+        inside(tree / "root", name, allow_outside=True)

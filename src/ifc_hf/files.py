@@ -5,16 +5,20 @@ The ground floor: this module imports nothing of ours.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 
 class FileError(ValueError):
@@ -145,21 +149,87 @@ def sync(path: Path) -> None:
             raise
 
 
+def inside(root: str | os.PathLike[str], name: Any, allow_outside: bool = False) -> Path:
+    """Path of a file or folder below `root` that somebody else's file names.
+
+    Args:
+        root: The folder that names start from; it may be a link itself.
+        name: A relative name without `..`. What has that name may be missing.
+        allow_outside: Take absolute names, `..`, and links that lead out of the root: for those who link their frames
+            on purpose. Devices, pipes and sockets are refused all the same.
+
+    Returns:
+        `root / name`.
+
+    Raises:
+        FileError: If the name is no text, leads out of the root, or belongs to a device, pipe or socket, which would
+            be read for ever.
+    """
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise FileError(f"{root}: expected the name of a file, got {name!r:.60}")
+    path = Path(root, name)
+    try:
+        if not allow_outside:
+            hint = f"names must stay below {root} (to read linked frames on purpose, allow names outside)"
+            if os.path.isabs(name) or ".." in re.split(r"[/\\]", name):
+                raise FileError(f"{name:.200}: an absolute name or one with '..'; {hint}")
+            real_root, real_path = os.path.realpath(root), os.path.realpath(path)
+            if real_path != real_root and not real_path.startswith(os.path.join(real_root, "")):
+                raise FileError(f"{name:.200}: a link that leads to {real_path:.200}; {hint}")
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{name:.200}: can't be looked up: {getattr(error, 'strerror', None) or error}") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FileError(f"{name:.200}: a device, pipe or socket, expected a regular file")
+    return path
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no regular file: a device or pipe would be read for ever.
+
+    Raises:
+        FileError: If it is missing or something else.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise FileError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+        raise FileError(f"{path}: {what}, expected a regular file")
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Content of a JSON file.
 
     Raises:
-        FileError: If it is missing, or broken: with line and column.
+        FileError: If it is missing, no regular file, or broken: with line and column.
     """
+    check_regular(path)
     try:
-        with open(path, encoding="utf-8-sig") as stream:  # some editors begin a file with a byte order mark
-            return json.load(stream)
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file") from error
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise FileError(f"{path}: can't be read: {error.strerror}") from error
+    data = data.removeprefix(codecs.BOM_UTF8)  # some editors begin a file with a byte order mark
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass  # orjson knows neither NaN nor lone surrogates, and doesn't say in which line something is wrong
+    try:
+        return json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: not UTF-8 text: {error}") from error
     except json.JSONDecodeError as error:
         raise FileError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise FileError(f"{path}: not readable JSON: {error}") from error
     except RecursionError as error:
         raise FileError(f"{path}: not readable JSON: its lists and objects are nested too deeply") from error
 

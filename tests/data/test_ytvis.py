@@ -259,7 +259,8 @@ SHORT_RLE = {"size": list(SIZE_HW), "counts": [5, 5]}
 TRACK = r"train\.json, video \d+ \(train_\d+\), annotation \d+"
 BAD_INPUT = {
     "RLE of another size": (set_frame("segmentations", WRONG_SIZE_RLE), TRACK + ", frame 0: RLE is 10x10 .* 32x48"),
-    "RLE too short": (set_frame("segmentations", SHORT_RLE), TRACK + ", frame 0: RLE counts sum to 10, expected 1536"),
+    "RLE too short": (
+        set_frame("segmentations", SHORT_RLE), TRACK + r", frame 0: RLE counts sum to 10, expected 32\*48 = 1536"),
     "invalid polygon": (set_frame("segmentations", [[1, 2, 3, 4]]), TRACK + ", frame 0: .*at least 3 points, got 2"),
     "NaN polygon": (set_frame("segmentations", [[1, 2, 3, 4, 5, float("nan")]]), TRACK + ", frame 0: .*NaN"),
     "NaN box": (set_frame("bboxes", [1, 2, float("nan"), 4]), TRACK + ", frame 0: box has a NaN"),

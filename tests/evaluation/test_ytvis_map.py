@@ -10,10 +10,10 @@ from pycocotools import mask as coco_mask
 
 from golden import golden_folder
 from ifc_hf.evaluation import EvaluationSettings, YtvisAccumulator, evaluate_ytvis
-from ifc_hf.evaluation.rle import rle_areas
 from ifc_hf.evaluation.track_iou import track_ious
 from ifc_hf.evaluation.track_reader import TrackReader
 from ifc_hf.evaluation.ytvis_format import Video
+from ifc_hf.model.rle import measure_rles
 
 CASES = golden_folder() / "ytvis_eval"
 OVERRIDES = {
@@ -227,21 +227,21 @@ def test_track_ious_equal_dense_masks():
     np.testing.assert_array_equal(track_ious(predicted, annotated), expected)
 
 
-def test_rle_areas_decodes_what_pycocotools_encodes():
+def test_measuring_decodes_what_pycocotools_encodes():
     random = np.random.default_rng(0)
     masks = [
         random.random((h, w)) < p
         for h, w, p in ((1, 1, 0), (1, 1, 1), (7, 9, 0.5), (300, 400, 0.01), (200, 300, 0.98))
     ]
     rles = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
-    assert rle_areas(rles).tolist() == [mask.sum() for mask in masks]
-    assert rle_areas([]).tolist() == []
+    assert measure_rles(rles).areas.tolist() == [mask.sum() for mask in masks]
+    assert measure_rles([]).areas.tolist() == []
 
 
 @pytest.mark.parametrize(
     ("counts", "reason"),
     [
-        ("", "sum to 0, the size says 2 x 2"),
+        ("", r"sum to 0, expected 2\*2"),
         ("04\x7f", "a wrong character"),
         ("P", "it is cut off"),
         ("05", "sum to 5"),
@@ -249,10 +249,10 @@ def test_rle_areas_decodes_what_pycocotools_encodes():
         ("é", "not a valid"),
     ],
 )
-def test_rle_areas_refuses_what_would_crash_pycocotools(counts, reason):
+def test_measuring_refuses_what_would_crash_pycocotools(counts, reason):
     good = {"size": [2, 2], "counts": "13"}
     with pytest.raises(ValueError, match=reason):
-        rle_areas([good, {"size": [2, 2], "counts": counts}, good])
+        measure_rles([good, {"size": [2, 2], "counts": counts}, good])
 
 
 # Bad input.
@@ -297,7 +297,7 @@ BAD_TRUTH = {
     ),
     "RLE that ends early": (
         lambda t: t["annotations"][2].update(segmentations=[None, {"size": [20, 30], "counts": "12"}, None]),
-        "video 2, annotation 3, frame 1: RLE counts sum to 3, the size says 20 x 30 = 600 pixels",
+        r"video 2, annotation 3, frame 1: RLE counts sum to 3, expected 20\*30 = 600 pixels",
     ),
     "plain RLE with a wrong sum": (
         lambda t: t["annotations"][2].update(segmentations=[{"size": [20, 30], "counts": [1, 2]}, None, None]),
@@ -305,7 +305,7 @@ BAD_TRUTH = {
     ),
     "RLE without counts": (
         lambda t: t["annotations"][2].update(segmentations=[{"size": [20, 30]}, None, None]),
-        "annotation 3, frame 0: expected None, an RLE",
+        "annotation 3, frame 0: an RLE needs the keys 'size' and 'counts'",
     ),
     "RLE size that is no size": (
         lambda t: t["annotations"][2].update(segmentations=[{"size": [20, None], "counts": "1"}, None, None]),

@@ -5,17 +5,16 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from ifc_hf.model import masks as masks_module
+from ifc_hf.model import rle as rle_module
 from ifc_hf.model.masks import (
     as_binary_masks,
     decode_rle,
     decode_segmentation,
-    decompress_counts,
     encode_rle,
     encode_rles,
     masks_to_boxes_xyxy,
-    run_lengths,
 )
+from ifc_hf.model.rle import decompress_counts, measure_rles, run_lengths
 
 MASK = np.array([[0, 1, 1], [0, 1, 0]], dtype=bool)  # down the columns: 0 0 1 1 1 0
 
@@ -57,12 +56,28 @@ def test_batch_round_trip(shape):
 
 def test_strings_of_many_lengths_are_decompressed_together():
     strings = [rle["counts"] for rle in encode_rles(random_masks(0, (8, 37, 53)))]
-    runs = decompress_counts(["", *strings, b""])
-    assert runs.shape == (10, max(len(run_lengths(text)) for text in strings))
-    for row, text in zip(runs, ["", *strings, b""], strict=True):
-        own = run_lengths(text)
-        assert row[: len(own)].tolist() == own.tolist()
-        assert not row[len(own) :].any()
+    runs, ends = decompress_counts(["", *strings, b""])
+    own = [run_lengths(text) for text in ["", *strings, b""]]
+    assert ends.tolist() == np.cumsum([len(lengths) for lengths in own]).tolist()
+    assert runs.tolist() == np.concatenate(own).tolist()
+
+
+def test_areas_and_boxes_of_many_masks_equal_those_of_pycocotools(monkeypatch):
+    masks = [random_masks(seed, (8, *shape)) for seed, shape in enumerate([(37, 53), (1, 9), (9, 1), (60, 71)])]
+    rles = [rle for group in masks for rle in encode_rles(group)]
+    for characters in (rle_module.CHUNK_CHARACTERS, 50):
+        monkeypatch.setattr(rle_module, "CHUNK_CHARACTERS", characters)
+        measures = measure_rles(rles, with_boxes=True)
+        assert measures.areas.tolist() == coco_mask.area(rles).tolist()
+        assert measures.boxes_xywh.tolist() == coco_mask.toBbox(rles).astype(int).tolist()
+
+
+def test_a_box_takes_no_notice_of_runs_of_nothing():
+    runs = [2, 0, 3, 2, 0, 0, 5]  # one column and a half of zeros, then pixels 5 and 6 of columns of 4
+    rle = {"size": [4, 3], "counts": [*runs]}
+    compressed = {"size": [4, 3], "counts": rle_module.as_compressed(rle, None, None)["counts"]}
+    measures = measure_rles([compressed], with_boxes=True)
+    assert measures.boxes_xywh.tolist() == [[1, 1, 1, 2]] and measures.areas.tolist() == [2]
 
 
 def test_no_masks_encode_to_an_empty_list():
@@ -166,7 +181,7 @@ def test_encode_refuses(encode, masks, message):
 
 
 def test_missing_pycocotools_is_named(monkeypatch):
-    monkeypatch.setattr(masks_module, "coco_mask", None)
+    monkeypatch.setattr(rle_module, "coco_mask", None)
     assert np.array_equal(decode_rle({"size": [2, 3], "counts": [2, 3, 1]}), MASK)
     with pytest.raises(ImportError, match="pycocotools is needed to encode"):
         encode_rle(MASK)

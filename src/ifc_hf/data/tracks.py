@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+import numpy as np
+
+from ..model.rle import SegmentationError, checked_polygons, compress_segmentation, rle_area, rle_box_xywh
 from .problems import Problem
-from .segmentation import (
-    SegmentationError,
-    area_of_rle,
-    box_is_off,
-    box_of_rle,
-    check_box_xywh,
-    compress_segmentation,
-    read_polygons,
-)
+
+BOX_TOLERANCE_PIXELS = 2.0  # polygons are annotated between pixels: their boxes differ from the mask's by about one
 
 
 def read_track(
@@ -63,12 +60,12 @@ def read_track(
         except SegmentationError as error:
             report(error.kind, str(error), frame)
             continue
-        if rle is not None and area_of_rle(rle) == 0:
+        if rle is not None and rle_area(rle) == 0:
             report("empty mask", "the mask has no pixel", frame, fatal=False)
         elif rle is not None and box_xywh is not None and box_is_off(box_xywh, rle):
-            report("box off", f"box {box_xywh} (xywh), but the mask spans {box_of_rle(rle)}", frame, fatal=False)
+            report("box off", f"box {box_xywh} (xywh), but the mask spans {rle_box_xywh(rle)}", frame, fatal=False)
         is_polygon = rle is not None and isinstance(segmentation, list)
-        polygons = read_polygons(segmentation, video["height"], video["width"]) if is_polygon else None
+        polygons = checked_polygons(segmentation, video["height"], video["width"]) if is_polygon else None
         for name, value in zip(track, (rle, box_xywh, area, polygons), strict=True):
             track[name].append(value)
     if not any(problem.fatal for problem in problems) and not any(track["segmentations"]):
@@ -92,9 +89,33 @@ def _read_frame(
         message = "the box is None, but there is a segmentation: expected both or neither"
         raise SegmentationError("None in the wrong place", message)
     rle = compress_segmentation(segmentation, height, width)
-    box_xywh = box_of_rle(rle) if box_xywh is ... else check_box_xywh(box_xywh)
+    box_xywh = rle_box_xywh(rle) if box_xywh is ... else check_box_xywh(box_xywh)
     is_number = isinstance(area, int | float) and not isinstance(area, bool)
-    return rle, box_xywh, float(area) if is_number and area >= 0 else area_of_rle(rle)
+    return rle, box_xywh, float(area) if is_number and area >= 0 else rle_area(rle)
+
+
+def check_box_xywh(box_xywh: Any) -> list[float]:
+    """Return a box as four finite floats.
+
+    Raises:
+        SegmentationError: "bad box".
+    """
+    numbers = box_xywh if isinstance(box_xywh, list) else []
+    if len(numbers) != 4 or not all(isinstance(value, int | float) for value in numbers):
+        raise SegmentationError("bad box", f"expected a box [x, y, width, height] in pixels, got {box_xywh!r}")
+    if not all(math.isfinite(value) for value in numbers):
+        raise SegmentationError("bad box", f"box has a NaN or infinite number: {box_xywh}")
+    if numbers[2] < 0 or numbers[3] < 0:
+        raise SegmentationError("bad box", f"box has a negative width or height: {box_xywh}")
+    return [float(value) for value in numbers]
+
+
+def box_is_off(box_xywh: list[float], rle: Mapping[str, Any]) -> bool:
+    """Whether a side of the box lies more than `BOX_TOLERANCE_PIXELS` from the mask's own box."""
+    mask_box = rle_box_xywh(rle)
+    sides = np.array(box_xywh) + [0, 0, *box_xywh[:2]]
+    mask_sides = np.array(mask_box) + [0, 0, *mask_box[:2]]
+    return bool(np.abs(sides - mask_sides).max() > BOX_TOLERANCE_PIXELS)
 
 
 def _shorten(labels: Mapping[int, int]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .rle import compress_segmentation, rle_areas
+from ..model.rle import as_compressed, rle_area
 from .ytvis_format import JsonSource, load_json, read_integer
 
 STATISTICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -64,10 +64,8 @@ def _read_prediction(entry: Any, position: int, images: Mapping[int, Any], place
         raise ValueError(f"{place}: score: expected a finite number, got {score}")
     height, width = images[image_id]["height"], images[image_id]["width"]
     try:
-        rle = compress_segmentation(entry.get("segmentation"), height, width)
-        if rle is None:
-            raise ValueError("expected an RLE or polygons, got nothing")
-        area = int(rle_areas([rle])[0])
+        rle = as_compressed(entry.get("segmentation"), height, width)
+        area = int(rle_area(rle))
     except ValueError as error:
         raise ValueError(f"{place} (image {image_id}): segmentation: {error}") from error
     if list(rle["size"]) != [height, width]:

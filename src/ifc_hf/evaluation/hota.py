@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .rle import IntArray
+from ..model.rle import IntArray
 from .settings import FloatArray
 from .track_reader import Track, TrackReader
 from .ytvis_format import JsonSource, read_ground_truth, read_predictions

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from .rle import IntArray, Rle
+from ..model.rle import IntArray, Rle
 from .settings import FloatArray
 from .track_reader import Track
 

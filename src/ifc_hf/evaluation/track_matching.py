@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .rle import IntArray
+from ..model.rle import IntArray
 from .settings import EvaluationSettings, FloatArray
 from .track_reader import Track
 

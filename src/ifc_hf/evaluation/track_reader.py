@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .rle import IntArray, Rle, compress_segmentation, rle_areas
+from ..model.rle import IntArray, Rle, SegmentationError, as_compressed, measure_rles
 from .ytvis_format import GroundTruth, Predictions, Video, read_integer
 
 
@@ -144,20 +144,16 @@ def _read_masks(entry: Mapping[str, Any], video: Video, place: str) -> tuple[lis
     rles: list[Rle | None] = []
     for frame, segmentation in enumerate(segmentations):
         try:
-            rles.append(compress_segmentation(segmentation, video.height, video.width))
+            is_absent = segmentation is None or segmentation == []
+            rles.append(None if is_absent else as_compressed(segmentation, video.height, video.width))
         except ValueError as error:
             raise ValueError(f"{place}, frame {frame}: {error}") from error
-    present = {frame: rle for frame, rle in enumerate(rles) if rle is not None}
+    present = [frame for frame, rle in enumerate(rles) if rle is not None]
     areas = np.zeros(len(rles), dtype=np.int64)
     try:
-        areas[list(present)] = rle_areas(list(present.values()))
-    except ValueError:
-        for frame, rle in present.items():  # one at a time, to name the one that is wrong
-            try:
-                rle_areas([rle])
-            except ValueError as error:
-                raise ValueError(f"{place}, frame {frame}: {error}") from error
-        raise
+        areas[present] = measure_rles([rle for rle in rles if rle is not None]).areas
+    except SegmentationError as error:
+        raise ValueError(f"{place}, frame {present[error.index]}: {error}") from error
     return rles, areas
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .frames import nearest_source_indices
-from .masks import as_binary_masks, checked_polygons, decode_segmentation, fill_polygons
+from .masks import as_binary_masks, decode_segmentation, fill_polygons
+from .rle import checked_polygons
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..files import read_json, write_json
-from ..model.masks import decompress_counts
+from ..model.rle import SegmentationError, measure_rles
 from ..model.tracks import Track
 from .duplicates import find_duplicates
 from .typed_json import typed
 
 SCORE_DIGITS = 4  # of `frame_scores`
-COUNTS_AT_ONCE = 512  # RLEs that are checked together
 
 
 @dataclass(frozen=True)
@@ -165,12 +162,10 @@ class Prediction:
                 or not isinstance(rle.get("counts"), str)
             ):
                 raise ValueError(f"track {track.track_id}: a mask is no RLE of the frames' size")
-        counts = [rle["counts"] for rle in rles if rle is not None]
-        for start in range(0, len(counts), COUNTS_AT_ONCE):
-            runs = decompress_counts(counts[start : start + COUNTS_AT_ONCE])
-            num_pixels = self.height * self.width
-            if runs.size == 0 or runs.min() < 0 or runs.max() > num_pixels or np.any(runs.sum(1) != num_pixels):
-                raise ValueError(f"track {track.track_id}: the runs of a mask don't fill its frame")
+        try:
+            measure_rles([rle for rle in rles if rle is not None])
+        except SegmentationError as error:
+            raise ValueError(f"track {track.track_id}: the runs of a mask don't fill its frame: {error}") from error
 
     def narrowed(self, settings: TrackSettings) -> Prediction | None:
         """The tracks that other settings would have given, if that is known without the model.

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...model.rle import SegmentationError, compress_segmentation
 from ..parse import coco_as_ytvis
 from ..problems import read_data_file
-from ..segmentation import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, in_number_order
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pycocotools import mask as coco_mask
-
+from ...model.rle import merge_rles
 from ..problems import DataSetError, Problem
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -54,8 +53,7 @@ class AnnotatedVideo:
         if known != category:
             fail("bad annotation", f"is {category!r} here and {known!r} earlier", file, self.name, track, frame)
         parts = [masks[frame], dict(rle)] if frame in masks else [dict(rle)]
-        merged = coco_mask.merge(parts)
-        masks[frame] = {"size": [self.height, self.width], "counts": merged["counts"].decode("ascii")}
+        masks[frame] = merge_rles(parts)
 
 
 @dataclass

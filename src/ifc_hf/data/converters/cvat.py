@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ...model.masks import encode_rle
-from ..segmentation import SegmentationError, compress_segmentation
+from ...model.rle import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, list_pictures
 
 

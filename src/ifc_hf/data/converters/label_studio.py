@@ -14,9 +14,9 @@ from urllib.parse import unquote
 import numpy as np
 
 from ...model.masks import encode_rle
+from ...model.rle import SegmentationError, compress_segmentation
 from ..frames import picture_size_hw
 from ..problems import read_data_file
-from ..segmentation import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, list_pictures
 
 MASK_TYPES = ("brushlabels", "polygonlabels")

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ...model.masks import encode_rle
+from ...model.rle import SegmentationError, compress_segmentation
 from ..frames import picture_size_hw
 from ..problems import read_data_file
-from ..segmentation import SegmentationError, compress_segmentation
 from .common import AnnotatedVideo, Source, fail, list_pictures
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ...files import whole_folder, write_json
-from ..segmentation import area_of_rle, box_of_rle
+from ...model.rle import rle_area, rle_box_xywh
 from .common import AnnotatedVideo, Source, fail
 
 JPEG_QUALITY = 95
@@ -53,7 +53,7 @@ def write_ytvis(source: Source, output: str | os.PathLike[str], split: str = "tr
         head = {"id": len(videos) + 1, "width": video.width, "height": video.height, "length": video.length}
         videos.append({**head, "file_names": [f"{video.name}/{name}" for name in file_names]})
         for category, masks in video.tracks.values():
-            present = {frame: rle for frame, rle in masks.items() if area_of_rle(rle)}
+            present = {frame: rle for frame, rle in masks.items() if rle_area(rle)}
             if not present:
                 continue
             segmentations = [present.get(frame) for frame in range(video.length)]
@@ -61,8 +61,8 @@ def write_ytvis(source: Source, output: str | os.PathLike[str], split: str = "tr
                 "id": len(annotations) + 1, "video_id": len(videos), "category_id": category_ids[category],
                 "iscrowd": 0, "length": video.length, "width": video.width, "height": video.height,
                 "segmentations": segmentations,
-                "bboxes": [None if rle is None else box_of_rle(rle) for rle in segmentations],
-                "areas": [None if rle is None else area_of_rle(rle) for rle in segmentations],
+                "bboxes": [None if rle is None else rle_box_xywh(rle) for rle in segmentations],
+                "areas": [None if rle is None else rle_area(rle) for rle in segmentations],
             })  # fmt: skip
     names_and_ids = [{"id": category_id, "name": name} for name, category_id in category_ids.items()]
     json_file = output / f"{split}.json"

@@ -1,0 +1,427 @@
+"""Run-length encoded masks (RLE) of COCO and YouTube-VIS: the one place that reads, checks, measures and makes them.
+
+An RLE is `{"size": [H, W], "counts": ...}`. Its counts are run lengths of zeros and ones, zeros first, down the
+columns: a list of integers, or compressed in a string. Letters: N masks, R runs of all of them.
+
+pycocotools trusts its input: runs that don't fill their mask, and sizes beyond 32 bits, make it read and write past
+its buffers. Nothing reaches it from here that wasn't checked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .limits import LIMITS, brief, check_count, check_size_hw, is_integer, max_pixels
+
+try:
+    from pycocotools import mask as coco_mask
+except ImportError:  # only encoding and polygons need it
+    coco_mask = None
+
+Rle: TypeAlias = dict[str, Any]  # {"size": [H, W], "counts": str}
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+MAX_DIGITS = 12  # 12 digits of 5 bits fit an int64 and hold any run of any picture
+MAX_COORDINATE = 2.0**28  # pycocotools multiplies coordinates by 5, in 32 bits
+CHUNK_CHARACTERS = 2**18  # strings that are decompressed together: their arrays stay in the processor's cache
+
+
+class SegmentationError(ValueError):
+    """A mask, box or area that can't be used.
+
+    Attributes:
+        kind: Short name to count by.
+        index: Position of the first mask that can't be used, among those that were looked at together.
+    """
+
+    def __init__(self, kind: str, message: str, index: int = 0) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.index = index
+
+
+def rle_size_hw(rle: Mapping[str, Any]) -> tuple[int, int]:
+    """The (H, W) that an RLE states.
+
+    Raises:
+        SegmentationError: "bad RLE": a key is missing, or the size is not two positive integers within the limits.
+    """
+    if not isinstance(rle, Mapping) or "size" not in rle or "counts" not in rle:
+        got = sorted(map(str, rle)) if isinstance(rle, Mapping) else type(rle).__name__
+        raise SegmentationError("bad RLE", f"an RLE needs the keys 'size' and 'counts', got {brief(got)}")
+    size = rle["size"]
+    if not isinstance(size, list | tuple | np.ndarray) or len(size) != 2:
+        message = f"RLE size: expected [height, width] of positive integers, got {brief(size)}"
+        raise SegmentationError("bad RLE", message)
+    try:
+        return check_size_hw(size[0], size[1], "RLE size")
+    except ValueError as error:
+        raise SegmentationError("bad RLE", str(error)) from error
+
+
+def run_lengths(counts: str | bytes | Sequence[int]) -> IntArray:
+    """Run lengths of an RLE's counts, without making a mask of them.
+
+    Args:
+        counts: A compressed string or bytes, or the run lengths themselves.
+
+    Returns:
+        (R,) int64: zeros first, then ones, and so on down the columns; none is negative.
+
+    Raises:
+        SegmentationError: "bad RLE": the counts are neither, or a run is negative or beyond the limits.
+    """
+    if isinstance(counts, str | bytes):
+        return decompress_counts([counts])[0]
+    if not isinstance(counts, list | tuple | np.ndarray):
+        message = f"RLE counts: expected a string or a list of integers, got {type(counts).__name__}"
+        raise SegmentationError("bad RLE", message)
+    wrong = [run for run in counts if not is_integer(run)] if set(map(type, counts)) - {int} else []
+    if wrong:
+        message = f"RLE counts are neither a string nor integers: there is {brief(wrong[0])}"
+        raise SegmentationError("bad RLE", message)
+    _check_number_of_runs(len(counts))
+    if len(counts):
+        _check_run(min(counts))
+        _check_run(max(counts))
+    return np.array(counts, dtype=np.int64)
+
+
+def decompress_counts(strings: Sequence[str | bytes]) -> tuple[IntArray, IntArray]:
+    """Run lengths of many compressed counts at once: one string at a time costs more in calls than in work.
+
+    A number is a group of base-32 digits, lowest first, one character each (code - 48); bit 5 says that another digit
+    follows, bit 4 of the last digit is the sign. From the fourth run on, a number is the difference to the run two
+    places before.
+
+    Args:
+        strings: N compressed counts.
+
+    Returns:
+        (R,) runs of all strings, one string after the other, none of them negative; (N,) where each string's runs end.
+        Whether they fill their mask is not checked.
+
+    Raises:
+        SegmentationError: "bad RLE", with the index of the first string that isn't valid.
+
+    Source: the format of the COCO API (pycocotools).
+    """
+    # surrogatepass: a character that is no text is then a wrong one like all others beyond ASCII.
+    texts = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text for text in strings]
+    string_end = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    digits = np.frombuffer(b"".join(texts), dtype=np.uint8) - np.uint8(48)  # codes below 48 become those above 207
+    if digits.size == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
+
+    def refuse(is_wrong: npt.NDArray[np.bool_], ends: IntArray, reason: str) -> None:
+        if is_wrong.any():
+            index = int(np.searchsorted(ends, is_wrong.argmax(), side="right"))
+            raise SegmentationError("bad RLE", f"RLE counts are not a valid compressed string ({reason})", index)
+
+    is_last = digits < 32
+    refuse(digits > 63, string_end, "a wrong character, or it is cut off")
+    is_cut_off = np.zeros(len(digits), dtype=bool)
+    is_cut_off[string_end[string_end > 0] - 1] = ~is_last[string_end[string_end > 0] - 1]
+    refuse(is_cut_off, string_end, "a wrong character, or it is cut off")
+    last = np.flatnonzero(is_last)
+    ends = np.searchsorted(last, string_end)
+    num_digits = np.diff(last, prepend=-1)
+    refuse(num_digits > MAX_DIGITS, ends, f"a number has more than {MAX_DIGITS} digits")
+    numbers = (digits[last] ^ 16).astype(np.int64) - 16  # the highest digit, from -16 to 15
+    longer = np.flatnonzero(num_digits > 1)
+    for place in range(1, num_digits.max()):  # ever fewer numbers have another digit
+        longer = longer[num_digits[longer] > place]
+        numbers[longer] = 32 * numbers[longer] + (digits[last[longer] - place] & 31)
+    # Differences within the limits, and not more of them than characters: their sums fit 64 bits.
+    refuse(np.abs(numbers) > max_pixels(), ends, f"a run is beyond the limit of {max_pixels()} pixels")
+
+    starts = np.concatenate([[0], ends[:-1]])
+    counts = ends - starts
+    _check_number_of_runs(int(counts.max()), int(counts.argmax()))
+    place_in_string = np.arange(len(numbers)) - np.repeat(starts, counts)
+    for chosen, number in (
+        (place_in_string % 2 == 1, counts // 2),
+        ((place_in_string % 2 == 0) & (place_in_string > 0), np.maximum(counts - 1, 0) // 2),
+    ):
+        sums = np.concatenate([[0], np.cumsum(numbers[chosen])])
+        before = np.concatenate([[0], np.cumsum(number)[:-1]])
+        numbers[chosen] = sums[1:] - np.repeat(sums[before], number)
+    if numbers.min() < 0 or numbers.max() > max_pixels():
+        position = int(((numbers < 0) | (numbers > max_pixels())).argmax())
+        _check_run(int(numbers[position]), int(np.searchsorted(ends, position, side="right")))
+    return numbers, ends
+
+
+@dataclass(frozen=True)
+class RleMeasures:
+    """Sizes of N masks.
+
+    Attributes:
+        areas: (N,) foreground pixels.
+        boxes_xywh: (N, 4) tight boxes in pixels, zeros for a mask without a pixel; None if they weren't asked for.
+    """
+
+    areas: IntArray
+    boxes_xywh: IntArray | None
+
+
+def measure_rles(rles: Sequence[Mapping[str, Any]], with_boxes: bool = False) -> RleMeasures:
+    """Check compressed RLEs and measure them, all at once and without making masks of them.
+
+    Args:
+        rles: N of them, of any sizes; those sizes come from `rle_size_hw` or `as_compressed`.
+        with_boxes: Measure the boxes, too.
+
+    Raises:
+        SegmentationError: "bad RLE", with the index of the first whose string isn't valid or doesn't fill its size.
+    """
+    areas = np.zeros(len(rles), dtype=np.int64)
+    boxes = np.zeros((len(rles), 4), dtype=np.int64) if with_boxes else None
+    ends = np.cumsum([len(rle["counts"]) for rle in rles])
+    start = 0
+    while start < len(rles):
+        reached = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, reached + CHUNK_CHARACTERS, side="right")))
+        try:
+            _measure(rles[start:stop], areas[start:stop], None if boxes is None else boxes[start:stop])
+        except SegmentationError as error:
+            raise SegmentationError(error.kind, str(error), start + error.index) from error
+        start = stop
+    return RleMeasures(areas, boxes)
+
+
+def _measure(rles: Sequence[Mapping[str, Any]], areas: IntArray, boxes: IntArray | None) -> None:
+    """Fill the areas (N,) and boxes (N, 4) of one chunk."""
+    sizes = np.array([rle["size"] for rle in rles], dtype=np.int64)
+    runs, run_ends = decompress_counts([rle["counts"] for rle in rles])
+    run_starts = np.concatenate([[0], run_ends[:-1]])
+    pixel_ends = np.concatenate([[0], np.cumsum(runs)])
+    totals = pixel_ends[run_ends] - pixel_ends[run_starts]
+    wrong = np.flatnonzero(totals != sizes[:, 0] * sizes[:, 1])
+    if len(wrong):
+        height, width = sizes[wrong[0]].tolist()
+        check_total(int(totals[wrong[0]]), height, width, int(wrong[0]))
+    # Every second run of every string, from its second on.
+    num_ones = (run_ends - run_starts) // 2
+    of_mask = np.repeat(np.arange(len(rles)), num_ones)
+    before = np.concatenate([[0], np.cumsum(num_ones)])
+    ones = 2 * (np.arange(len(of_mask)) - before[of_mask]) + 1 + run_starts[of_mask]
+    one_runs = runs[ones]
+    sums = np.concatenate([[0], np.cumsum(one_runs)])
+    areas[:] = sums[before[1:]] - sums[before[:-1]]
+    if boxes is None:
+        return
+    kept = one_runs > 0
+    of_mask, ones, one_runs = of_mask[kept], ones[kept], one_runs[kept]
+    if not len(ones):
+        return
+    first = pixel_ends[ones] - pixel_ends[run_starts][of_mask]
+    heights = sizes[of_mask, 0]
+    (left, top), (right, bottom) = np.divmod(first, heights), np.divmod(first + one_runs - 1, heights)
+    several = left < right  # a run over more than one column touches the upper and the lower border
+    top, bottom = np.where(several, 0, top), np.where(several, heights - 1, bottom)
+    masks, group_starts = np.unique(of_mask, return_index=True)
+    x0, y0 = np.minimum.reduceat(left, group_starts), np.minimum.reduceat(top, group_starts)
+    x1, y1 = np.maximum.reduceat(right, group_starts), np.maximum.reduceat(bottom, group_starts)
+    boxes[masks] = np.stack([x0, y0, x1 - x0 + 1, y1 - y0 + 1], axis=1)
+
+
+def rle_area(rle: Mapping[str, Any]) -> float:
+    """Foreground pixels of one compressed RLE; otherwise like `measure_rles`."""
+    return float(measure_rles([rle]).areas[0])
+
+
+def rle_box_xywh(rle: Mapping[str, Any]) -> list[float]:
+    """Tight box of one compressed RLE in pixels; otherwise like `measure_rles`."""
+    boxes = measure_rles([rle], with_boxes=True).boxes_xywh
+    assert boxes is not None
+    return [float(edge) for edge in boxes[0]]
+
+
+def as_compressed(segmentation: Any, height: int | None, width: int | None) -> Rle:
+    """An RLE (compressed or not) or polygons as compressed RLE, without making a mask of it.
+
+    Args:
+        segmentation: RLE dict, polygon or list of polygons in pixels.
+        height: H of the frame in pixels, within the limits; polygons need it.
+        width: W of the frame in pixels, likewise.
+
+    Returns:
+        `{"size": [H, W], "counts": str}`. An RLE keeps its own size, and a string is not checked yet: `measure_rles`
+        does that for many at once.
+
+    Raises:
+        SegmentationError: "bad RLE" or "invalid polygon".
+    """
+    if isinstance(segmentation, Mapping):
+        size_hw = rle_size_hw(segmentation)
+        counts = segmentation["counts"]
+        if isinstance(counts, str):
+            return {"size": list(size_hw), "counts": counts}
+        if isinstance(counts, bytes):
+            return {"size": list(size_hw), "counts": counts.decode("latin-1")}
+        runs = run_lengths(counts).tolist()
+        check_total(sum(runs), *size_hw)
+        require_pycocotools("to compress RLE")
+        compressed = coco_mask.frPyObjects({"size": list(size_hw), "counts": runs}, *size_hw)
+        return {"size": list(size_hw), "counts": compressed["counts"].decode("ascii")}
+    if height is None or width is None:
+        raise SegmentationError("invalid polygon", "polygons need the height and width of the video")
+    return polygons_as_rle(checked_polygons(segmentation, height, width), height, width)
+
+
+def polygons_as_rle(polygons: list[list[float]], height: int, width: int) -> Rle:
+    """The union of one or more checked polygons `[x0, y0, x1, y1, ...]`, as pycocotools fills them."""
+    require_pycocotools("to fill polygons")
+    merged = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    return {"size": [height, width], "counts": merged["counts"].decode("ascii")}
+
+
+def compress_segmentation(segmentation: Any, height: int, width: int) -> Rle:
+    """An RLE (compressed or not) or polygons of a frame as compressed RLE, fully checked.
+
+    Args:
+        segmentation: RLE dict, polygon or list of polygons in pixels.
+        height: H of the frame in pixels.
+        width: W of the frame in pixels.
+
+    Returns:
+        `{"size": [H, W], "counts": str}`.
+
+    Raises:
+        SegmentationError: "bad RLE", "wrong RLE size", "invalid polygon" or "wrong size" (of the frame).
+    """
+    try:
+        height, width = check_size_hw(height, width, "frame size")
+    except ValueError as error:
+        raise SegmentationError("wrong size", str(error)) from error
+    rle = as_compressed(segmentation, height, width)
+    check_frame_size(rle["size"], height, width)
+    measure_rles([rle])
+    return rle
+
+
+def check_frame_size(size_hw: Sequence[int], height: int, width: int) -> None:
+    """Refuse an RLE of another size than its frame.
+
+    Raises:
+        SegmentationError: "wrong RLE size".
+    """
+    if tuple(size_hw) != (height, width):
+        message = f"RLE is {size_hw[0]}x{size_hw[1]} (height x width), the frame is {height}x{width}"
+        raise SegmentationError("wrong RLE size", message)
+
+
+def encode_binary_masks(masks: npt.NDArray[np.bool_]) -> list[Rle]:
+    """Encode bool masks (N, H, W), H and W at least 1, as N compressed RLEs, at once."""
+    require_pycocotools("to encode masks as RLE")
+    columns = np.asfortranarray(masks.transpose(1, 2, 0)).view(np.uint8)  # (H, W, N), as pycocotools wants them
+    # str, not bytes: results go into JSON.
+    return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in coco_mask.encode(columns)]
+
+
+def merge_rles(rles: Sequence[Mapping[str, Any]]) -> Rle:
+    """The union of checked, compressed RLEs of one size."""
+    require_pycocotools("to merge RLE")
+    merged = coco_mask.merge([dict(rle) for rle in rles])
+    return {"size": list(rles[0]["size"]), "counts": merged["counts"].decode("ascii")}
+
+
+def checked_polygons(polygons: Any, height: int, width: int) -> list[list[float]]:
+    """Flat polygons `[x0, y0, x1, y1, ...]` in pixels, as pycocotools can fill them.
+
+    Args:
+        polygons: Several polygons, or one.
+        height: H of the frame in pixels.
+        width: W of the frame in pixels.
+
+    Raises:
+        SegmentationError: "invalid polygon": it isn't flat, has under 3 points, a coordinate that is no number, or
+            points absurdly many or far outside.
+    """
+    if not isinstance(polygons, list | tuple) or not len(polygons):
+        what = "an empty list" if polygons == [] else type(polygons).__name__
+        raise SegmentationError("invalid polygon", f"expected an RLE or at least one polygon, got {what}")
+    if not isinstance(polygons[0], list | tuple | np.ndarray):
+        polygons = [polygons]
+    arrays = []
+    for polygon in polygons:
+        is_array = isinstance(polygon, np.ndarray) and polygon.dtype.kind in "iuf"
+        if not is_array and not isinstance(polygon, list | tuple):
+            raise SegmentationError(
+                "invalid polygon", f"expected a polygon, a list of coordinates, got {brief(polygon)}"
+            )
+        values = [] if is_array else polygon
+        wrong = [value for value in values if not isinstance(value, float) and not is_integer(value)]
+        if wrong:
+            message = f"polygon coordinates are not numbers: expected a flat polygon of numbers, got {brief(wrong[0])}"
+            raise SegmentationError("invalid polygon", message)
+        try:
+            points = np.asarray(polygon, dtype=np.float64)
+        except OverflowError as error:
+            raise SegmentationError("invalid polygon", f"polygon coordinates are no numbers: {error}") from error
+        if points.ndim != 1 or points.size % 2:
+            message = f"expected a flat polygon [x0, y0, x1, y1, ...], got {points.size} numbers, {points.ndim}-D"
+            raise SegmentationError("invalid polygon", message)
+        if points.size < 6:
+            message = f"a polygon needs at least 3 points, got {points.size // 2}"
+            raise SegmentationError("invalid polygon", message)
+        if not np.isfinite(points).all():
+            raise SegmentationError("invalid polygon", "polygon has a NaN or infinite coordinate")
+        farthest = np.abs(points).max()
+        if farthest > min(10 * max(height, width), MAX_COORDINATE):
+            message = f"polygon coordinate {farthest:g} is far outside the {height}x{width} frame"
+            raise SegmentationError("invalid polygon", message)
+        arrays.append(points)
+    # pycocotools walks every pixel of the outline and keeps some 80 bytes for each.
+    outline = sum(_outline_length(points) for points in arrays)
+    if outline > LIMITS.outline:
+        message = f"the outlines have {outline:.0f} points and pixels, more than the limit of {LIMITS.outline}"
+        raise SegmentationError("invalid polygon", message)
+    return [points.tolist() for points in arrays]
+
+
+def _outline_length(points: npt.NDArray[np.float64]) -> float:
+    """Pixels and points along a flat polygon, as pycocotools steps along it."""
+    corners = points.reshape(-1, 2)
+    steps = np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1)
+    return float(steps.sum() + len(corners))
+
+
+def _check_number_of_runs(number: int, index: int = 0) -> None:
+    try:
+        check_count(number, LIMITS.runs, "RLE runs")
+    except ValueError as error:
+        raise SegmentationError("bad RLE", str(error), index) from error
+
+
+def _check_run(run: int, index: int = 0) -> None:
+    if run < 0:
+        raise SegmentationError("bad RLE", f"RLE counts hold a negative run length: {brief(int(run))}", index)
+    if run > max_pixels():
+        message = f"RLE counts hold a run of {brief(int(run))} pixels, beyond the limit of {max_pixels()}"
+        raise SegmentationError("bad RLE", message, index)
+
+
+def check_total(num_pixels: int, height: int, width: int, index: int = 0) -> None:
+    """Refuse runs that don't fill their mask.
+
+    Raises:
+        SegmentationError: "bad RLE".
+    """
+    if num_pixels != height * width:
+        message = f"RLE counts sum to {num_pixels}, expected {height}*{width} = {height * width} pixels"
+        raise SegmentationError("bad RLE", message, index)
+
+
+def require_pycocotools(purpose: str) -> None:
+    """Say what to install.
+
+    Raises:
+        ImportError: If pycocotools is missing.
+    """
+    if coco_mask is None:
+        raise ImportError(f"pycocotools is needed {purpose}: pip install pycocotools")
