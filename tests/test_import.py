@@ -37,13 +37,19 @@ IfcImageProcessor().save_pretrained(FOLDER)
 
 LOAD_BY_AUTO_CLASSES = """
 names = [type(auto_class.from_pretrained(FOLDER)).__name__
-         for auto_class in (AutoConfig, AutoModel, AutoModelForInstanceSegmentation, AutoImageProcessor)]
-assert names == ["IfcConfig", "IfcModel", "IfcForVideoInstanceSegmentation", "IfcImageProcessor"], names
+         for auto_class in (AutoConfig, AutoModel, AutoModelForInstanceSegmentation, AutoModelForUniversalSegmentation,
+                            AutoImageProcessor)]
+assert names == [
+    "IfcConfig", "IfcModel", "IfcForVideoInstanceSegmentation", "IfcForVideoInstanceSegmentation", "IfcImageProcessor"
+], names
 for backend in ("pil", "torchvision"):
     assert type(AutoImageProcessor.from_pretrained(FOLDER, backend=backend)).__name__ == "IfcImageProcessor"
 """
 
-AUTO_CLASSES = "from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForInstanceSegmentation\n"
+AUTO_CLASSES = """
+from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers import AutoModelForInstanceSegmentation, AutoModelForUniversalSegmentation
+"""
 
 
 def run(program: str) -> str:

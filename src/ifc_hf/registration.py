@@ -65,7 +65,12 @@ def register_config() -> None:
 
 def register_models() -> None:
     """Makes the Auto classes know the model and its head, and `AutoBackbone` the trunk of EfficientNet-Lite."""
-    from transformers import AutoBackbone, AutoModel, AutoModelForInstanceSegmentation
+    from transformers import (
+        AutoBackbone,
+        AutoModel,
+        AutoModelForInstanceSegmentation,
+        AutoModelForUniversalSegmentation,
+    )
 
     from .model.configuration_efficientnet_lite import EfficientNetLiteConfig
     from .model.configuration_ifc import IfcConfig
@@ -73,7 +78,8 @@ def register_models() -> None:
     from .model.modeling_ifc import IfcForVideoInstanceSegmentation, IfcModel
 
     AutoModel.register(IfcConfig, IfcModel, exist_ok=True)
-    AutoModelForInstanceSegmentation.register(IfcConfig, IfcForVideoInstanceSegmentation, exist_ok=True)
+    for auto_class in (AutoModelForInstanceSegmentation, AutoModelForUniversalSegmentation):
+        auto_class.register(IfcConfig, IfcForVideoInstanceSegmentation, exist_ok=True)
     AutoBackbone.register(EfficientNetLiteConfig, EfficientNetLiteBackbone, exist_ok=True)
 
 

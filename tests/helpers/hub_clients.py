@@ -30,16 +30,19 @@ sys.modules.update(dict.fromkeys(MISSING))
 RUN_EVERYTHING = """
 import json, numpy as np, torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForInstanceSegmentation, pipeline
+from transformers import AutoModelForUniversalSegmentation
 trust = {"trust_remote_code": True}
 config = AutoConfig.from_pretrained(FOLDER, **trust)
 base = AutoModel.from_pretrained(FOLDER, **trust).eval()
 model = AutoModelForInstanceSegmentation.from_pretrained(FOLDER, **trust).eval()
+universal = AutoModelForUniversalSegmentation.from_pretrained(FOLDER, **trust).eval()
 processor = AutoImageProcessor.from_pretrained(FOLDER, **trust)
 video = np.load(FOLDER + "/video.npy")
 with torch.no_grad():
     inputs = processor(video)
     masks = model(**inputs).masks_queries_logits
     memory = base(**inputs).memory_tokens
+    assert torch.equal(universal(**inputs).masks_queries_logits, masks) and type(universal) is type(model)
 tracks = pipeline("video-instance-segmentation", model=FOLDER, **trust)(video, threshold=0.1, num_frames=3)
 torch.save({"masks": masks, "memory": memory, "tracks": json.dumps(tracks)}, FOLDER + "/outputs.pt")
 print([type(thing).__module__.partition(".")[0] for thing in (config, base, model, processor)])

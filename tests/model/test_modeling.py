@@ -6,7 +6,14 @@ import re
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, AutoModelForUniversalSegmentation
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.testing_utils import CaptureLogger
+from transformers.utils import is_flash_attn_2_available, logging
+from transformers.utils.generic import find_labels
 
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcModel
 from ifc_hf.model.modeling_ifc import IfcSinePositionEmbedding
@@ -132,6 +139,80 @@ def test_attention_implementations_agree():
     assert [w.shape for w in with_weights.cross_attentions] == [(2, 4, 7, 3 * tokens)] * 2
 
 
+@pytest.fixture
+def attention_calls(monkeypatch):
+    """Names of the classes whose attention ran through the implementation "counted", in the order of the calls."""
+    calls = []
+
+    def counted(module, *args, **kwargs):
+        calls.append(type(module).__name__)
+        return ALL_ATTENTION_FUNCTIONS["sdpa"](module, *args, **kwargs)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "counted", counted)
+    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._global_mapping, "counted", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    return calls
+
+
+def set_attention(how, model_type, implementation, folder):
+    """A tiny model whose attention was chosen when it was made, when it was loaded, or later."""
+    backbone = backbone_like(model_type)
+    if how == "made":
+        config = tiny_config(backbone_config=backbone)
+        return IfcForVideoInstanceSegmentation._from_config(config, attn_implementation=implementation).eval()
+    model = tiny_model(backbone_config=backbone).eval()
+    if how == "set":
+        model.set_attn_implementation(implementation)
+        return model
+    model.save_pretrained(folder)
+    auto_class = AutoModelForUniversalSegmentation if how == "loaded" else AutoModel
+    return auto_class.from_pretrained(folder, attn_implementation=implementation).eval()
+
+
+@pytest.mark.parametrize("how", ["made", "loaded", "base loaded", "set"])
+@pytest.mark.parametrize(
+    ("model_type", "implementation", "of_backbone"),
+    [
+        ("resnet", "sdpa", "eager"),
+        ("resnet", "eager", "eager"),
+        ("resnet", "flex_attention", "eager"),
+        ("convnext", "sdpa", "eager"),
+        ("efficientnet_lite", "sdpa", "eager"),
+        ("swin", "sdpa", "sdpa"),
+        ("swin", "eager", "eager"),
+        ("swin", "flex_attention", "sdpa"),
+        ("swin", {"": "eager", "backbone_config": "sdpa"}, "sdpa"),
+        ("swin", {"backbone_config": "eager"}, "eager"),
+    ],
+)
+def test_attention_is_chosen_where_there_is_attention(how, model_type, implementation, of_backbone, tmp_path):
+    model = set_attention(how, model_type, implementation, tmp_path)
+    of_model = implementation if isinstance(implementation, str) else implementation.get("", "sdpa")
+    assert model.config._attn_implementation == of_model
+    backbone = getattr(model, "model", model).backbone
+    assert backbone.config._attn_implementation == of_backbone == model.config.backbone_config._attn_implementation
+
+
+@pytest.mark.parametrize("how", ["made", "loaded", "set"])
+@pytest.mark.parametrize("model_type", ["resnet", "swin"])
+def test_the_chosen_attention_runs(how, model_type, tmp_path, attention_calls):
+    set_attention(how, model_type, "counted", tmp_path)(clips())
+    counts = {name: attention_calls.count(name) for name in attention_calls}
+    # Two encoder layers (frames, memory), two decoder layers (queries, frames), four stages of Swin.
+    expected = {"IfcSelfAttention": 4, "IfcMemoryAttention": 2, "IfcCrossAttention": 2}
+    assert counts == expected | ({"SwinAttention": 4} if model_type == "swin" else {})
+
+
+@pytest.mark.parametrize("how", ["made", "loaded", "set"])
+def test_attention_that_cannot_be_had_is_refused(how, tmp_path):
+    with pytest.raises(ValueError, match='attn_implementation="sdap"` is not supported'):
+        set_attention(how, "resnet", "sdap", tmp_path)
+    with pytest.raises(ValueError, match="ResNetBackbone does not support"):
+        set_attention(how, "resnet", {"backbone_config": "sdpa", "": "eager"}, tmp_path)
+    if not is_flash_attn_2_available():
+        with pytest.raises(ImportError, match="FlashAttention2"):
+            set_attention(how, "resnet", "flash_attention_2", tmp_path)
+
+
 def test_memory_tokens_are_the_only_way_between_frames():
     embeddings = torch.randn(1, 3, 32, 2, 3, generator=torch.Generator().manual_seed(0))
     changed = embeddings.clone()
@@ -219,6 +300,82 @@ def test_clips_without_instances_train():
     outputs = model(pixel_values, labels=labels_for(pixel_values, instances=(0, 0)))
     outputs.loss.backward()
     assert outputs.loss.isfinite() and outputs.loss_dict["class_error"] == 100
+
+
+def test_labels_in_the_spelling_of_mask2former():
+    model, pixel_values = tiny_model(), clips()
+    labels = labels_for(pixel_values)
+    halves = {
+        "mask_labels": [label["masks"] for label in labels],
+        "class_labels": [label["class_labels"] for label in labels],
+    }
+    outputs, expected = model(pixel_values, **halves), model(pixel_values, labels=labels)
+    assert torch.equal(outputs.loss, expected.loss) and outputs.loss_dict.keys() == expected.loss_dict.keys()
+    with pytest.raises(ValueError, match="got both"):
+        model(pixel_values, labels=labels, **halves)
+    for missing in halves:
+        with pytest.raises(ValueError, match=f"belong together, but {missing} is missing"):
+            model(pixel_values, **{name: value for name, value in halves.items() if name != missing})
+    with pytest.raises(ValueError, match="an entry for every clip, got 1 and 2"):
+        model(pixel_values, mask_labels=halves["mask_labels"][:1], class_labels=halves["class_labels"])
+    # `Trainer` would not evaluate a batch that lacks one of these.
+    assert find_labels(IfcForVideoInstanceSegmentation) == ["labels"]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "hint"),
+    [
+        ("label", "did you mean labels"),
+        ("mask_label", "did you mean mask_labels"),
+        ("pixel_masks", "did you mean pixel_mask"),
+        ("output_attention", "did you mean output_attentions"),
+        ("targets", "known are class_labels, "),
+        ("input_ids", "known are class_labels, "),
+    ],
+)
+def test_unknown_keywords_are_refused(keyword, hint):
+    with pytest.raises(TypeError, match=f"IfcForVideoInstanceSegmentation: unknown keyword {keyword}; {hint}"):
+        tiny_model()(clips(), **{keyword: None})
+
+
+def test_the_bare_network_has_no_loss():
+    pixel_values = clips()
+    with pytest.raises(TypeError, match="IfcModel: unknown keyword labels"):
+        tiny_model().model(pixel_values, labels=labels_for(pixel_values))
+
+
+def test_keywords_of_transformers_own_tools_are_taken():
+    model = tiny_model(attn_implementation="eager").eval()
+    keywords = {
+        "output_attentions": True, "output_hidden_states": True, "return_dict": True, "use_cache": False,
+        "interpolate_pos_encoding": True, "num_items_in_batch": torch.tensor(3),
+    }  # fmt: skip
+    for network in (model, model.model):
+        outputs = network(clips(), **keywords)
+        assert len(outputs.cross_attentions) == 2 and len(outputs.encoder_hidden_states) == 3
+        assert_same(outputs, network(clips()), names=("last_hidden_state", "memory_tokens"))
+        assert isinstance(network(clips(), return_dict=False), tuple)
+
+
+def test_dummy_inputs_fit():
+    model = tiny_model().eval().to(torch.bfloat16)
+    assert model(**model.dummy_inputs).masks_queries_logits.shape == (1, 7, 2, 8, 8)
+    assert model.model(**model.model.dummy_inputs).memory_tokens.dtype == torch.bfloat16
+
+
+def test_the_base_model_loads_a_checkpoint_with_heads_without_a_warning(tmp_path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    with CaptureLogger(logging.get_logger("transformers")) as said:
+        base, info = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not said.out and not info["unexpected_keys"] and not info["missing_keys"]
+    assert all(torch.equal(value, base.state_dict()[name]) for name, value in model.model.state_dict().items())
+    # What belongs to no IFC model is still told of.
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({**weights, "other_head.weight": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with CaptureLogger(logging.get_logger("transformers")) as said:
+        info = AutoModel.from_pretrained(tmp_path, output_loading_info=True)[1]
+    assert "other_head.weight" in said.out and set(info["unexpected_keys"]) == {"other_head.weight"}
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2, 3])
@@ -332,6 +489,7 @@ def backbone_like(model_type, **changes):
                      "out_features": ["stage2", "stage3", "stage4"]},
         "swin": {"model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2],
                  "window_size": 4, "out_features": ["stage2", "stage3", "stage4"]},
+        "efficientnet_lite": {"model_type": "efficientnet_lite", "out_features": ["stage2", "stage3", "stage4"]},
         "resnet": TINY_BACKBONE,
     }[model_type] | changes  # fmt: skip
 

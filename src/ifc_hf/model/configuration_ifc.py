@@ -38,6 +38,7 @@ AUTO_MAP = {
     "AutoImageProcessor": "image_processing_ifc.IfcImageProcessor",
     "AutoModel": "modeling_ifc.IfcModel",
     "AutoModelForInstanceSegmentation": "modeling_ifc.IfcForVideoInstanceSegmentation",
+    "AutoModelForUniversalSegmentation": "modeling_ifc.IfcForVideoInstanceSegmentation",
 }
 CUSTOM_PIPELINES = {
     "video-instance-segmentation": {

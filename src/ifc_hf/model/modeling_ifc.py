@@ -40,8 +40,9 @@ frame.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -72,6 +73,26 @@ BACKBONE_STRIDES = (8, 16, 32)
 
 # A prepared attention mask in the form of the attention implementation: dense, or flex attention's block mask.
 Mask: TypeAlias = "Tensor | BlockMask | None"
+
+# Keywords that Transformers' own tools pass to any vision model. They change nothing here: positions fit every size,
+# and nothing is cached.
+KEYWORDS_WITHOUT_EFFECT = ("interpolate_pos_encoding", "use_cache")
+KNOWN_KEYWORDS = frozenset((*TransformersKwargs.__annotations__, *KEYWORDS_WITHOUT_EFFECT))
+
+
+class IfcLossKwargs(TransformersKwargs, total=False):
+    """
+    Keywords of Transformers' models and another spelling of `labels`.
+
+    Attributes:
+        mask_labels (`list[torch.Tensor]`, *optional*):
+            With `class_labels` another spelling of `labels`, that of Mask2Former: the `masks` of every clip.
+        class_labels (`list[torch.Tensor]`, *optional*):
+            The `class_labels` of every clip.
+    """
+
+    mask_labels: list[Tensor] | None
+    class_labels: list[Tensor] | None
 
 
 @auto_docstring(custom_intro="Everything that [`IfcModel`] finds out about a clip.")
@@ -178,6 +199,25 @@ class IfcPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
+    @property
+    def dummy_inputs(self) -> dict[str, Tensor]:
+        """One small clip, all zeros: `pixel_values` (1, 2, 3, 64, 64)."""
+        return {"pixel_values": torch.zeros(1, 2, self._num_channels, 64, 64, dtype=self.dtype, device=self.device)}
+
+    @property
+    def _num_channels(self) -> int:
+        return getattr(self.config.backbone_config, "num_channels", 3)
+
+    def set_attn_implementation(self, attn_implementation: str | dict[str, Any], *args, **kwargs) -> None:
+        """As [`~PreTrainedModel.set_attn_implementation`]; one name for all spares a backbone that can't take it."""
+        if isinstance(attn_implementation, dict):
+            super().set_attn_implementation(attn_implementation, *args, **kwargs)
+            return
+        super().set_attn_implementation({"": attn_implementation}, *args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, IfcModel):
+                offer_attn_implementation(module.backbone, attn_implementation)
+
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
         """As [`~PreTrainedModel.from_pretrained`]; the frozen stages of the backbone stay frozen."""
@@ -229,6 +269,9 @@ def _init_bias_as_torch(module: nn.Linear | nn.Conv2d) -> None:
 
 @auto_docstring(custom_intro="The bare network: backbone, encoder with memory tokens, decoder, without heads.")
 class IfcModel(IfcPreTrainedModel):
+    # A checkpoint of the model with its heads is a checkpoint of the bare network, too.
+    _keys_to_ignore_on_load_unexpected = [r"^class_head\.", r"^mask_head\."]
+
     def __init__(self, config: IfcConfig):
         super().__init__(config)
         self.backbone = make_backbone(config)
@@ -302,6 +345,7 @@ class IfcModel(IfcPreTrainedModel):
         frame_embeddings (`torch.FloatTensor` of shape `(B, T, C, h5, w5)`, *optional*):
             Projected maps of stride 32 instead of `pixel_values`, for callers that keep them between clips.
         """
+        options = known_keywords(kwargs, type(self).__name__)
         feature_maps: list[Tensor] | None = None
         if pixel_values is not None and frame_embeddings is None:
             check_clip_inputs(pixel_values, pixel_mask, num_channels=self._num_channels)
@@ -315,7 +359,7 @@ class IfcModel(IfcPreTrainedModel):
 
         tokens = self._with_memory(frame_embeddings.flatten(3).transpose(2, 3), self.memory_tokens)
         position = self._with_memory(self.position_embedding(frame_embeddings, map_mask), self.memory_position)
-        encoder_outputs = self.encoder(tokens, token_mask=map_mask, position=position, **kwargs)
+        encoder_outputs = self.encoder(tokens, token_mask=map_mask, position=position, **options)
 
         # Looked up, not read: weights that accelerate has offloaded come when their module is called.
         queries = self.query_embedding(torch.arange(self.config.num_queries, device=tokens.device))
@@ -324,7 +368,7 @@ class IfcModel(IfcPreTrainedModel):
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             token_mask=map_mask,
             encoder_position=position,
-            **kwargs,
+            **options,
         )
         pixels, memory = split_memory(encoder_outputs.last_hidden_state, self.config.num_memory_tokens)
         return IfcModelOutput(
@@ -339,10 +383,6 @@ class IfcModel(IfcPreTrainedModel):
             encoder_hidden_states=encoder_outputs.hidden_states,
             encoder_attentions=encoder_outputs.attentions,
         )
-
-    @property
-    def _num_channels(self) -> int:
-        return getattr(self.config.backbone_config, "num_channels", 3)
 
     def _with_memory(self, pixels: Tensor, memory: Tensor) -> Tensor:
         """Appends the (M, C) table to the (B, T, P, C) pixels of every frame: (B, T, P + M, C)."""
@@ -368,7 +408,7 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
         pixel_values: Tensor,
         pixel_mask: Tensor | None = None,
         labels: list[dict[str, Tensor]] | None = None,
-        **kwargs: Unpack[TransformersKwargs],
+        **kwargs: Unpack[IfcLossKwargs],
     ) -> IfcForVideoInstanceSegmentationOutput:
         r"""
         pixel_values (`torch.FloatTensor` of shape `(B, T, 3, H, W)`):
@@ -378,7 +418,8 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
             batch. By default all pixels are real.
         labels (`list[dict[str, torch.Tensor]]`, *optional*):
             For every clip `class_labels`, integers of shape `(N,)` in [0, K), and `masks` of shape `(N, T, H, W)` of 0
-            and 1. An instance that isn't visible in a frame has an empty mask there.
+            and 1. An instance that isn't visible in a frame has an empty mask there. `mask_labels` and `class_labels`,
+            a list of each, say the same in Mask2Former's way.
 
         Examples:
 
@@ -393,6 +434,10 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
         (torch.Size([1, 100, 41]), torch.Size([1, 100, 5, 12, 20]))
 
         ```"""
+        # Not parameters: `Trainer` takes every parameter with "label" in its name for one that each batch has.
+        mask_labels, class_labels = kwargs.pop("mask_labels", None), kwargs.pop("class_labels", None)
+        labels = merge_labels(labels, mask_labels, class_labels)
+        options = known_keywords(kwargs, type(self).__name__, ("labels", "mask_labels", "class_labels"))
         if labels is not None:
             check_clip_inputs(pixel_values, pixel_mask)
             validate_labels(
@@ -402,7 +447,7 @@ class IfcForVideoInstanceSegmentation(IfcPreTrainedModel):
                 frame_size_hw=tuple(pixel_values.shape[-2:]),
                 num_classes=self.config.num_labels,
             )
-        outputs = self.model(pixel_values, pixel_mask, **kwargs)
+        outputs = self.model(pixel_values, pixel_mask, **options)
         pixel_features = self.mask_head(outputs.encoder_last_hidden_state, *outputs.feature_maps)
         class_logits = self.class_head(outputs.last_hidden_state)  # (B, Q, K+1)
         mask_logits = self.mask_head.predict(outputs.last_hidden_state, pixel_features)  # (B, Q, T, h, w)
@@ -918,11 +963,32 @@ class IfcFrozenBatchNorm2d(nn.Module):
 def make_backbone(config: IfcConfig) -> Any:
     """Makes the backbone of `config.backbone_config`, a model and a `BackboneMixin`, with random weights."""
     backbone_config: Any = config.backbone_config  # a dict only while the configuration is made
+    requested = backbone_config._attn_implementation
+    # Asks whether the backbone was told by name; nothing is dispatched by it.
+    # trf-ignore: TRF051
+    is_for_all = requested is not None and requested == config._attn_implementation
+    if is_for_all:
+        backbone_config._attn_implementation = None  # what it takes by itself
+    backbone = _make_backbone(config, backbone_config)
+    if is_for_all:
+        offer_attn_implementation(backbone, requested)
+    return backbone
+
+
+def _make_backbone(config: IfcConfig, backbone_config: Any) -> Any:
     # CODEPATH: small checkpoints of ours have this trunk, those of the authors a ResNet. `AutoBackbone` goes by the
     # class of the configuration, and code from one folder of the Hub can yield two classes of a name.
     if backbone_config.model_type == EfficientNetLiteBackbone.config_class.model_type:
         return EfficientNetLiteBackbone._from_config(backbone_config)
     return load_backbone(config)
+
+
+def offer_attn_implementation(backbone: PreTrainedModel, attn_implementation: str) -> None:
+    """Sets a backbone's implementation of attention; one without attention, or not of this kind, stays as it is."""
+    try:
+        backbone.set_attn_implementation(attn_implementation)
+    except (ImportError, ValueError) as error:
+        logger.debug(f"{type(backbone).__name__} keeps {backbone.config._attn_implementation!r}: {error}")
 
 
 def freeze_batch_norms(module: nn.Module) -> None:
@@ -941,6 +1007,55 @@ def split_memory(tokens: Tensor, num_memory_tokens: int) -> tuple[Tensor, Tensor
     """(B, T, P + M, C) -> pixels (B, T, P, C) and memory tokens (B, T, M, C)."""
     num_pixels = tokens.shape[2] - num_memory_tokens
     return tokens[:, :, :num_pixels], tokens[:, :, num_pixels:]
+
+
+def known_keywords(kwargs: Mapping[str, Any], owner: str, parameters: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Keywords of a forward pass without those that have no effect.
+
+    Args:
+        kwargs: What came.
+        owner: Whose forward pass it is, for the error.
+        parameters: Further names that it takes, for the error.
+
+    Raises:
+        TypeError: If a keyword means nothing to the model: a misspelt `labels` would train nothing, without a word.
+    """
+    if unknown := sorted(set(kwargs) - KNOWN_KEYWORDS):
+        names = sorted({"pixel_values", "pixel_mask", *parameters, *KNOWN_KEYWORDS})
+        near = [match for name in unknown for match in get_close_matches(name, names, n=1)]
+        hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(names)}"
+        raise TypeError(f"{owner}: unknown keyword {', '.join(unknown)}; {hint}")
+    return {name: value for name, value in kwargs.items() if name not in KEYWORDS_WITHOUT_EFFECT}
+
+
+def merge_labels(
+    labels: list[dict[str, Tensor]] | None, mask_labels: list[Tensor] | None, class_labels: list[Tensor] | None
+) -> list[dict[str, Tensor]] | None:
+    """Labels of a batch in one form, whichever of the two came.
+
+    Args:
+        labels: For every clip `class_labels` (N,) and `masks` (N, T, H, W).
+        mask_labels: The masks of every clip.
+        class_labels: The class labels of every clip.
+
+    Raises:
+        ValueError: If both forms came, or half of the second, or its halves are of unequal length.
+    """
+    if mask_labels is None and class_labels is None:
+        return labels
+    if labels is not None:
+        raise ValueError("expected either labels, or mask_labels and class_labels, got both")
+    if mask_labels is None or class_labels is None:
+        missing = "mask_labels" if mask_labels is None else "class_labels"
+        raise ValueError(f"mask_labels and class_labels belong together, but {missing} is missing")
+    if len(mask_labels) != len(class_labels):
+        raise ValueError(
+            "mask_labels and class_labels need an entry for every clip, "
+            f"got {len(mask_labels)} and {len(class_labels)}"
+        )
+    return [
+        {"class_labels": classes, "masks": masks} for classes, masks in zip(class_labels, mask_labels, strict=True)
+    ]
 
 
 def check_clip_inputs(pixel_values: Tensor, pixel_mask: Tensor | None = None, num_channels: int = 3) -> None:
