@@ -245,6 +245,38 @@ def test_a_checkpoint_of_another_architecture_lists_the_names(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("container", ["model", None])
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_wrapped_names_and_numbers_beside_the_weights(tmp_path, container, write):
+    weights = {"module.a.weight": np.ones((2, 3), np.float32), "module.a.bias": np.zeros(2, np.float32)}
+    if write is torch.save:
+        weights = {name: torch.from_numpy(array) for name, array in weights.items()}
+    numbers = {"best_ap": np.float64(0.4), "step": np.int64(6000), "lr": 1e-4, "done": np.bool_(True), "name": "ifc"}
+    content = {container: weights, **numbers} if container else {**weights, **numbers}
+    write(content, tmp_path / "wrapped")
+    tensors = read_checkpoint(tmp_path / "wrapped")
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {"a.weight": (2, 3), "a.bias": (2,)}
+
+
+def test_a_checkpoint_of_a_wrapped_model_converts(tmp_path):
+    original = {f"module.{name}": tensor for name, tensor in reference_state_dict("r50_coco").items()}
+    torch.save({"model": original, "best": np.float32(0.5)}, tmp_path / "wrapped.pth")
+    assert convert_checkpoint(tmp_path / "wrapped.pth", tmp_path / "out").config.num_labels == 80
+
+
+def test_no_more_than_five_names_are_listed(tmp_path):
+    original = reference_state_dict("r50_ytvis")
+    names = [name for name in original if name.startswith("detr.mask_head.")]
+    message = rf"Missing \({len(names)}\): (detr.mask_head[^,]+, ){{4}}detr.mask_head\S+ and {len(names) - 5} more\."
+    with pytest.raises(CheckpointError, match=message):
+        convert_state_dict({name: tensor for name, tensor in original.items() if name not in names})
+    wide = [name for name, tensor in original.items() if ".norm" in name and "backbone" not in name]
+    torch.save({"model": original | {name: torch.zeros(7) for name in wide}}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=rf"; and {len(wide) - 5} more\.") as caught:
+        convert_checkpoint(tmp_path / "odd.pth", tmp_path / "out")
+    assert str(caught.value).count("expected the shape") == 5
+
+
 def test_a_tensor_of_another_shape_is_named(tmp_path):
     original = reference_state_dict("r50_ytvis")
     original["detr.mask_head.lay2.weight"] = torch.zeros(256, 128, 3, 3)

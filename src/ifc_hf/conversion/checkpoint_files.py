@@ -12,6 +12,16 @@ from torch import Tensor
 
 # The keys under which the formats keep their tensors: detectron2 and the authors' code, Caffe2.
 CONTAINER_KEYS = ("model", "blobs")
+# What `DistributedDataParallel` puts before every name.
+WRAPPER_PREFIX = "module."
+# What may lie beside the weights without being one: counters, scores, names.
+PLAIN_VALUES = (bool, int, float, str, type(None), np.generic)
+# NumPy's numbers in a file of torch.save: torch rebuilds them if it is told that these are harmless.
+NUMPY_SCALARS = [
+    *((np.float32(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"},
+]
 # What the old format of torch.save (before 1.6) begins with: protocol 2, then torch's magic number.
 LEGACY_TORCH_HEADER = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
@@ -26,10 +36,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     The content decides which of the two it is, not the file's name.
 
     Args:
-        path: The file. Its tensors lie at the top level or under "model" or "blobs".
+        path: The file. Its tensors lie at the top level or under "model" or "blobs"; numbers and texts beside them are
+            passed over.
 
     Returns:
-        The tensors by name, on the CPU, in the file's order and number format.
+        The tensors by name, on the CPU, in the file's order and number format, without the `module.` that
+        `DistributedDataParallel` puts before every name.
 
     Raises:
         CheckpointError: If the file is missing, empty, truncated, no checkpoint, or a pickle that wants to run code.
@@ -53,7 +65,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 def _load_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise _refusal(path, forbidden[1] if forbidden else str(error)) from error
@@ -127,6 +140,8 @@ def _tensors_of(content: Any, path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a checkpoint; expected a dict of tensors, got {type(content).__name__}.")
     tensors = {}
     for name, value in content.items():
+        if isinstance(value, PLAIN_VALUES):
+            continue
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
             value = torch.from_numpy(value.copy())
         if not isinstance(name, str) or not isinstance(value, Tensor):
@@ -134,4 +149,8 @@ def _tensors_of(content: Any, path: Path) -> dict[str, Tensor]:
                 f"{path}: not a checkpoint; expected tensors by name, got {type(value).__name__} under {name!r}."
             )
         tensors[name] = value
+    if not tensors:
+        raise CheckpointError(f"{path}: not a checkpoint; expected a dict of tensors, got one without any.")
+    if all(name.startswith(WRAPPER_PREFIX) for name in tensors):
+        tensors = {name.removeprefix(WRAPPER_PREFIX): tensor for name, tensor in tensors.items()}
     return tensors

@@ -14,7 +14,7 @@ from ..model.configuration_ifc import IfcConfig
 from ..model.image_processing_ifc import IfcImageProcessor
 from ..model.modeling_ifc import IfcForVideoInstanceSegmentation
 from .checkpoint_files import CheckpointError, read_checkpoint
-from .name_map import CLASS_WEIGHTS, Layout, convert_state_dict, name_map, to_original_state_dict
+from .name_map import CLASS_WEIGHTS, NAMES_SHOWN, Layout, convert_state_dict, name_map, to_original_state_dict
 
 logger = logging.getLogger(__name__)
 
@@ -167,17 +167,19 @@ def check_shapes(state_dict: Mapping[str, Tensor], config: IfcConfig) -> None:
         config: Of the network that is to take them.
 
     Raises:
-        CheckpointError: Names the first tensor of another shape, in the authors' words.
+        CheckpointError: Counts the tensors of another shape and lists the first five, in the authors' words.
     """
     with torch.device("meta"):
         expected = IfcForVideoInstanceSegmentation(config).state_dict()
     names = {ours: original for original, parts in name_map(Layout.of_ours(state_dict)) for ours in parts}
-    for name, tensor in state_dict.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{names[name]} (our {name}): expected the shape {tuple(expected[name].shape)}, got "
-                f"{tuple(tensor.shape)}."
-            )
+    wrong = [
+        f"{names[name]} (our {name}): expected the shape {tuple(expected[name].shape)}, got {tuple(tensor.shape)}"
+        for name, tensor in state_dict.items()
+        if tensor.shape != expected[name].shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - NAMES_SHOWN} more" if len(wrong) > NAMES_SHOWN else ""
+        raise CheckpointError("; ".join(wrong[:NAMES_SHOWN]) + more + ".")
 
 
 def make_image_processor(backbone: str, dataset: str | None) -> IfcImageProcessor:

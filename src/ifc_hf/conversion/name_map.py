@@ -18,7 +18,7 @@ ORIGINAL_BACKBONE = "detr.backbone.0.backbone."
 # field of the config.
 CLASS_WEIGHTS = "criterion.empty_weight"
 BATCH_NORM_LEAVES = ("weight", "bias", "running_mean", "running_var")
-NAMES_SHOWN = 20
+NAMES_SHOWN = 5
 
 # One entry of a table: the authors' name, and ours (three where query, key and value are packed).
 NamePair = tuple[str, tuple[str, ...]]
@@ -122,7 +122,7 @@ def check_names(expected: Iterable[str], found: Iterable[str], what: str) -> Non
         what: What the expected names belong to, for the message.
 
     Raises:
-        CheckpointError: Lists the names that are missing and those that have no place.
+        CheckpointError: Counts the names that are missing and those that have no place, and lists the first five.
     """
     expected, found = list(expected), list(found)
     missing = [name for name in expected if name not in set(found)]

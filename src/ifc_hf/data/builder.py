@@ -13,6 +13,7 @@ from typing import Any
 import datasets
 import pyarrow.compute as pc
 
+from ..files import content_hash
 from .frames import missing_files, missing_frames, wrong_sizes
 from .layout import SplitLocation
 from .parse import ParsedSplit
@@ -127,7 +128,8 @@ def build(
     if invalid_annotations not in ("raise", "drop"):
         raise ValueError(f'invalid_annotations: expected "raise" or "drop", got {invalid_annotations!r}')
     image_folder = str(location.image_folder.resolve())
-    key = json.dumps([ROW_FORMAT, noun, source_hash, image_folder, location.subset, invalid_annotations])
+    left_out = None if location.left_out is None else content_hash(location.left_out)
+    key = json.dumps([ROW_FORMAT, noun, source_hash, image_folder, location.subset, left_out, invalid_annotations])
     builder = AnnotationBuilder(
         parse, make_row, make_features, location, invalid_annotations, noun,
         cache_dir=None if cache_dir is None else str(cache_dir),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from .problems import DataSetError, Problem
+from .problems import DataSetError, Problem, read_data_file
 
 VERSION_FOLDERS = {"2019": "ytvis_2019", "2021": "ytvis_2021", "2022": "ytvis_2022", "ovis": "ovis"}
 VERSIONS = (*VERSION_FOLDERS, "coco")
@@ -33,19 +35,32 @@ class SplitLocation:
         annotation_file: The JSON; None for a folder with palette PNGs (YouTube-VOS, DAVIS).
         image_folder: Folder that the file names in the JSON start from.
         subset: None for the whole file, else "train_sub", "val_sub", "long" or "short".
+        left_out: An annotation file whose videos don't belong to this split.
     """
 
     annotation_file: Path | None
     image_folder: Path
     subset: str | None = None
+    left_out: Path | None = None
 
     def holds(self, video_id: int, length: int) -> bool:
         """Whether a video of the file belongs to this split."""
+        if video_id in self._left_out_ids:
+            return False
         if self.subset in HELD_OUT_SPLITS:
             return is_held_out(video_id) == (self.subset == "val_sub")
         if self.subset in ("long", "short"):
             return (length > LONGEST_SHORT_VIDEO) == (self.subset == "long")
         return True
+
+    @cached_property
+    def _left_out_ids(self) -> frozenset[int]:
+        content = read_data_file(self.left_out) if self.left_out is not None else {"videos": []}
+        videos = content.get("videos") if isinstance(content, dict) else None
+        if not isinstance(videos, list) or not all(isinstance(video, dict) and "id" in video for video in videos):
+            message = "expected a list 'videos' of dicts with an 'id'"
+            raise DataSetError([Problem("wrong format", message, str(self.left_out))])
+        return frozenset(video["id"] for video in videos)
 
 
 def is_held_out(video_id: int) -> bool:
@@ -62,8 +77,9 @@ def locate_ytvis(root: str | os.PathLike[str], version: str | None = None, split
     Args:
         root: The data set's folder, or the folder that holds it under its usual name (`ytvis_2019`, `ovis`, ...).
         version: "2019", "2021", "2022", "ovis" or None: any other in the same format.
-        split: "train", "valid", "test", or whatever a file is called; "train_sub" and "val_sub" divide train.json;
-            "valid_long" and "valid_short" divide 2022's valid.json.
+        split: "train", "valid", "test", or whatever a file is called; "train_sub" and "val_sub" divide train.json,
+            unless they are files of their own (`instances_train_sub.json`) whose frames lie in `train`; if only one of
+            them is, the other one is the rest of train.json. "valid_long" and "valid_short" divide 2022's valid.json.
 
     Returns:
         The location; without an annotation file if there is none but a folder with palette PNGs is.
@@ -77,9 +93,14 @@ def locate_ytvis(root: str | os.PathLike[str], version: str | None = None, split
     folder = Path(root)
     if version is not None and (folder / VERSION_FOLDERS[version]).is_dir():
         folder = folder / VERSION_FOLDERS[version]
-    stem, subset = split, None
+    stem, subset, left_out = split, None, None
     if split in HELD_OUT_SPLITS:
-        stem, subset = "train", split
+        file = _first(folder, YTVIS_ANNOTATIONS, (split,))
+        left_out = _first(folder, YTVIS_ANNOTATIONS, [name for name in HELD_OUT_SPLITS if name != split])
+        image_folder = _first(folder, YTVIS_FRAMES, (split, "train"))
+        if file is not None and image_folder is not None:
+            return SplitLocation(file, image_folder)
+        stem, subset = "train", None if left_out else split
     elif split in LENGTH_SPLITS and not _first(folder, YTVIS_ANNOTATIONS, (split,)):
         stem, _, subset = split.partition("_")
     stems = (stem, *ALIASES.get(stem, ()))
@@ -93,7 +114,12 @@ def locate_ytvis(root: str | os.PathLike[str], version: str | None = None, split
         places = ", ".join(pattern.format(stem) for pattern in YTVIS_FRAMES)
         message = f"no folder with frames of split {split!r}; looked for {places}"
         raise DataSetError([Problem("missing frame", message, str(folder))])
-    return SplitLocation(annotation_file, image_folder, subset)
+    return SplitLocation(annotation_file, image_folder, subset, left_out)
+
+
+def default_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    """The folder that was given, else that of the variable DETECTRON2_DATASETS, else None."""
+    return root if root is not None else os.environ.get("DETECTRON2_DATASETS")
 
 
 def locate_coco(root: str | os.PathLike[str], split: str = "train2017") -> SplitLocation:
@@ -125,7 +151,7 @@ def is_palette_folder(folder: Path, stems: tuple[str, ...]) -> bool:
     )
 
 
-def _first(folder: Path, patterns: tuple[str, ...], stems: tuple[str, ...]) -> Path | None:
+def _first(folder: Path, patterns: Sequence[str], stems: Sequence[str]) -> Path | None:
     for stem in stems:
         for pattern in patterns:
             if (folder / pattern.format(stem)).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def load_ytvis(
     Args:
         root: The data set's folder, or the folder that holds it as `ytvis_2019`, `ytvis_2021`, `ytvis_2022`, `ovis`.
         version: "2019", "2021", "2022", "ovis", or None for any other in this format.
-        split: "train", "valid", "test" or the name of another file; "train_sub" and "val_sub" are a fixed division of
+        split: "train", "valid", "test" or the name of another file; "train_sub" and "val_sub" are
+            `instances_train_sub.json` and `instances_val_sub.json` where the folder has them, else a fixed division of
             train.json (90 % and 10 %, see `is_held_out`); "valid_long" and "valid_short" divide 2022's valid.json.
             Files without annotations give rows without objects.
         streaming: Return an `IterableDataset`.
@@ -65,12 +67,9 @@ def load_ytvis(
     if annotation_file is not None and image_folder is not None:
         location = SplitLocation(Path(annotation_file), Path(image_folder))
     else:
-        found = locate_ytvis(root, version, split)
-        location = SplitLocation(
-            found.annotation_file if annotation_file is None else Path(annotation_file),
-            found.image_folder if image_folder is None else Path(image_folder),
-            found.subset,
-        )
+        location = locate_ytvis(root, version, split)
+        given = {"annotation_file": annotation_file, "image_folder": image_folder}
+        location = replace(location, **{name: Path(path) for name, path in given.items() if path is not None})
     if location.annotation_file is None:
         stem = "train" if location.subset in HELD_OUT_SPLITS else split
         parse = partial(parse_palette_folder, location.image_folder, stem)
