@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .checkpoints import find_checkpoint
+
 if TYPE_CHECKING:
     from .model.configuration_ifc import IfcConfig
     from .model.image_processing_ifc import IfcImageProcessor
@@ -22,7 +24,7 @@ def load_config(checkpoint: str | os.PathLike[str]) -> "IfcConfig":
     """The configuration alone.
 
     Args:
-        checkpoint: Folder or Hub id.
+        checkpoint: Folder, Hub id, or "demo" for the shipped one.
 
     Raises:
         ValueError: If it is another kind of model, or the configuration can't work.
@@ -30,6 +32,7 @@ def load_config(checkpoint: str | os.PathLike[str]) -> "IfcConfig":
     """
     from transformers import AutoConfig
 
+    checkpoint = find_checkpoint(checkpoint)
     if Path(checkpoint).is_dir() and not (Path(checkpoint) / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{checkpoint}: no model folder, it holds no {CONFIG_FILE}")
     config = named(checkpoint, "its configuration can't be used", lambda: AutoConfig.from_pretrained(checkpoint))
@@ -44,7 +47,7 @@ def load_checkpoint(
     """Loads a model, in float32 and evaluation mode, and its processor.
 
     Args:
-        checkpoint: Folder or Hub id.
+        checkpoint: Folder, Hub id, or "demo" for the shipped one.
         device: Where the model goes.
 
     Returns:
@@ -60,6 +63,7 @@ def load_checkpoint(
     from .model.image_processing_ifc import IfcImageProcessor
     from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
+    checkpoint = find_checkpoint(checkpoint)
     config = load_config(checkpoint)
     check_device(device)
     with quiet_transformers():  # what it would warn of is an error here

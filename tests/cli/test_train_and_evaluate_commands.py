@@ -185,7 +185,7 @@ def test_joint_recipe_mixes_videos_and_images_under_the_video_classes(data, tmp_
     assert [type(part) for part in clips.parts] == [VideoClipDataset, ImageClipDataset]
     used = {item["category"] for row in clips.parts[1].rows for item in row["objects"]}
     assert used <= {0, 1}
-    with pytest.raises(ValueError, match=r"needs a folder of COCO images \(--coco\)"):
+    with pytest.raises(ValueError, match="give --coco for the images of this recipe"):
         load_rows(recipe, str(data), None, cache_dir=str(tmp_path / "cache"))
 
 

@@ -116,6 +116,25 @@ def test_held_out_split_is_a_fixed_tenth(tmp_path, load):
         load(tmp_path, split="valid_long")
 
 
+@pytest.mark.parametrize("own", ["train_sub", "val_sub"])
+def test_files_of_a_division_are_honoured(tmp_path, load, own):
+    """The authors' `instances_train_sub.json` lies beside train.json, its frames in `train`."""
+    write_synthetic_ytvis(tmp_path, num_videos=25, num_frames=1, size_hw=(16, 16), num_valid_videos=1)
+    content = json.loads((tmp_path / "train.json").read_text())
+    content["videos"] = [video for video in content["videos"] if video["id"] in (4, 5, 6)]
+    content["annotations"] = [track for track in content["annotations"] if track["video_id"] in (4, 5, 6)]
+    held_out = list(load(tmp_path, split="val_sub")["video_id"])
+    (tmp_path / f"instances_{own}.json").write_text(json.dumps(content))
+    other = {"train_sub": "val_sub", "val_sub": "train_sub"}[own]
+    assert sorted(load(tmp_path, split=own)["video_id"]) == [4, 5, 6] != held_out
+    assert sorted(load(tmp_path, split=other)["video_id"]) == [i for i in range(1, 26) if i not in (4, 5, 6)]
+    content["videos"], content["annotations"] = content["videos"][:1], []
+    (tmp_path / f"instances_{own}.json").write_text(json.dumps(content))
+    assert len(load(tmp_path, split=other)) == 24, "the cache knows the file that is left out"
+    (tmp_path / f"instances_{other}.json").write_text(json.dumps(content))
+    assert len(load(tmp_path, split=other)) == 1
+
+
 def test_long_videos_of_2022(tmp_path, load):
     write_synthetic_ytvis(tmp_path, num_videos=1, num_frames=38, size_hw=(16, 16), num_valid_videos=2)
 
@@ -338,7 +357,7 @@ def test_invalid_annotations_can_be_dropped(root, load, caplog):
         dataset = load(root, version="2019", invalid_annotations="drop")
     assert sum(len(row["objects"]) for row in dataset) == whole - 1
     assert "1 annotations dropped, first:" in caplog.text and "NaN" in caplog.text
-    with pytest.raises(ValueError, match='expected "raise" or "drop"'):
+    with pytest.raises(ValueError, match='expected "error" or "drop"'):
         load(root, version="2019", invalid_annotations="ignore")
 
 

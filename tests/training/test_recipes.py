@@ -7,15 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 
 from ifc_hf import IfcConfig, IfcImageProcessor
+from ifc_hf.checkpoints import find_checkpoint
 from ifc_hf.data.augmentation import MAX_LONGER_SIDE
 from ifc_hf.data.class_names import CLASS_NAMES
 from ifc_hf.data.clips import MAX_FRAME_DISTANCE
 from ifc_hf.data.synthetic import write_synthetic_coco, write_synthetic_ytvis
+from ifc_hf.loading import load_config
 from ifc_hf.training import load_recipe, recipe_names
 from ifc_hf.training.recipe import Recipe
-from ifc_hf.training.session import config_fields, make_arguments, make_augmentation, make_processor, make_trainer
+from ifc_hf.training.session import (
+    config_fields,
+    load_rows,
+    make_arguments,
+    make_augmentation,
+    make_processor,
+    make_trainer,
+)
 from paths import ROOT
 from tiny_training import tiny_model
 
@@ -250,3 +260,44 @@ def test_a_recipe_for_other_pixels_than_the_checkpoint_expects_is_refused(tmp_pa
         processor = make_processor(load_recipe(name), coco_checkpoint)
         assert processor.do_flip_channel_order and list(processor.image_std) == [1.0, 1.0, 1.0]
         assert processor.size.shortest_edge == 360
+
+
+@pytest.mark.parametrize(
+    ("begins_from", "base_model", "text"),
+    [
+        ("someone/ifc-coco", "someone/ifc-coco", "[someone/ifc-coco](https://huggingface.co/someone/ifc-coco)"),
+        ("runs/coco", None, "`coco`"),
+        ("R-50.pkl", None, "`R-50.pkl`"),
+        ("demo", None, "`demo`"),
+    ],
+)
+def test_the_card_says_where_the_training_began(tmp_path, coco_checkpoint, monkeypatch, begins_from, base_model, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "coco").mkdir(parents=True)
+    trainer = trainer_of("ytvis_2019", tmp_path, coco_checkpoint)
+    assert trainer.begins_from == coco_checkpoint
+    trainer.begins_from = begins_from
+    trainer.create_model_card()
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.base_model == base_model and f"from the weights of {text} on" in card.text
+
+
+def test_the_shipped_checkpoint_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe("own", {"kind": "video", "split": "train", "num_frames": 3})
+    trainer = trainer_of(recipe, tmp_path, "demo")
+    assert trainer.model.config.num_queries == load_config("demo").num_queries == 10
+    assert trainer.begins_from == "demo"
+    (tmp_path / "demo").mkdir()
+    assert find_checkpoint("demo") == "demo", "a folder of that name goes first"
+
+
+def test_the_folder_of_detectron2_is_the_default(tmp_path, monkeypatch, coco_checkpoint):
+    write_synthetic_ytvis(tmp_path / "datasets" / "ytvis_2019", num_videos=2, num_frames=2, size_hw=(32, 48))
+    write_synthetic_coco(tmp_path / "datasets" / "coco", num_images=3)
+    with pytest.raises(ValueError, match="give --data for the videos of this recipe, or set DETECTRON2_DATASETS"):
+        load_rows(load_recipe("ytvis_2019"), None, None)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    for name, number in (("ytvis_2019", 2), ("coco", 3)):
+        [(_, rows)], _ = load_rows(load_recipe(name), None, None, cache_dir=str(tmp_path / "cache"))
+        assert len(rows) == number

@@ -369,6 +369,7 @@ def test_model_card_tells_the_training_and_the_score(data, tmp_path):
     result = next(result for result in card.data.eval_results if result.metric_type == "AP75")
     assert result.dataset_type == "someone/shapes" and result.metric_value == round(100 * scores["eval_AP75"], 1)
     assert "## Classes\n\ncircle, square, triangle.\n" in card.text
+    assert "adamw" in card.text and "OptimizerNames" not in card.text
 
 
 def test_model_card_gives_the_score_of_the_checkpoint_that_was_kept():
@@ -388,5 +389,5 @@ def test_model_card_names_no_folder_of_this_machine(data, tmp_path):
     tiny_trainer(data, tmp_path / "run", model).create_model_card()
     card = ModelCard.load(tmp_path / "run" / "README.md")
     assert "base_model" not in card.data.to_dict() and str(tmp_path) not in card.content
-    assert "Not measured during the training." in card.text
+    assert "Not measured during the training." in card.text and "from the weights of `start` on" in card.text
     assert "## Classes\n\ncircle, square, triangle.\n" in card.text

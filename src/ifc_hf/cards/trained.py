@@ -1,6 +1,7 @@
 """The model card of a training run: what the network is, how it was trained, how it scored."""
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +34,19 @@ def training_card(
         args: Of the training.
         state: Of the trainer, after the training.
         num_frames: T of the training clips, if they have one.
-        base_model: Hub id of the model that the training went on from; anything else is left out.
+        base_model: Hub id of the weights that the training went on from, for the header and the text; of a folder or a
+            file, the text has the last part of its name.
         datasets: Hub ids of the data; the scores are those of the first.
         **metadata: Further fields of `ModelCardData`.
 
     Returns:
         Markdown with a YAML header.
     """
-    base_model = base_model if is_hub_id(base_model) else None
-    origin = f", from the weights of [{base_model}](https://huggingface.co/{base_model}) on" if base_model else ""
+    origin = ""
+    if base_model and is_hub_id(base_model):
+        origin = f", from the weights of [{base_model}](https://huggingface.co/{base_model}) on"
+    elif base_model:
+        origin = f", from the weights of `{Path(base_model).name}` on"
     dataset_ids = [datasets] if isinstance(datasets, str) else datasets or []
     results = []
     for dataset_id in dataset_ids[:1]:  # the Hub takes results only with the id of the data
@@ -57,19 +62,19 @@ def training_card(
         scores=score_table(state, best=args.load_best_model_at_end),
         training=markdown_table(("setting", "value"), training_settings(args, state, num_frames)),
         eval_results=results,
-        base_model=base_model,
+        base_model=base_model if base_model and is_hub_id(base_model) else None,
         datasets=dataset_ids or None,
         **metadata,
     )
 
 
-def is_hub_id(name: str | None) -> bool:
-    """Whether a name can be that of a repository, and isn't a folder of this machine."""
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be that of a user's repository, and isn't a folder of this machine."""
     try:
-        validate_repo_id(name or "")
+        validate_repo_id(name)
     except HFValidationError:
         return False
-    return not Path(str(name)).exists()
+    return "/" in name and not Path(name).exists()
 
 
 def score_table(state: TrainerState, best: bool) -> str:
@@ -110,13 +115,17 @@ def training_settings(
     clips = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     drops = [f"x{args.lr_drop_factor:g} after step {step}" for step in args.drop_steps(state.max_steps)]
     schedule = ", ".join(drops) or args.schedule_name
+    optimizer = args.optim.value if isinstance(args.optim, Enum) else args.optim  # a string has no checks behind it
     return [
         ("steps", state.global_step),
         ("clips per step", clips),
         ("frames per clip", num_frames or "-"),
         ("learning rate", f"{args.learning_rate:g}; backbone {args.learning_rate * args.backbone_lr_factor:g}"),
         ("learning rate schedule", f"{schedule}; warm-up {args.get_warmup_steps(state.max_steps)} steps"),
-        ("optimizer", f"{args.optim}, weight decay {args.weight_decay:g}, gradient norm up to {args.max_grad_norm:g}"),
+        (
+            "optimizer",
+            f"{optimizer}, weight decay {args.weight_decay:g}, gradient norm up to {args.max_grad_norm:g}",
+        ),
         ("precision", "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"),
         ("seed", args.seed),
     ]

@@ -1,6 +1,9 @@
 """The checkpoint that ships with the package."""
 
+import os
 from pathlib import Path
+
+DEMO = "demo"
 
 
 def default_checkpoint() -> Path:
@@ -9,4 +12,10 @@ def default_checkpoint() -> Path:
     It is a small model that was trained on generated clips of cut-outs, to try everything without a download, and no
     model of the real world: its README.md says what it can do.
     """
-    return Path(__file__).parent / "demo"
+    return Path(__file__).parent / DEMO
+
+
+def find_checkpoint(name: str | os.PathLike[str]) -> str:
+    """The shipped checkpoint's folder for the name "demo", unless a folder here is called so; else the name itself."""
+    is_shipped = str(name) == DEMO and not Path(DEMO).is_dir()
+    return str(default_checkpoint()) if is_shipped else str(name)

@@ -1,4 +1,4 @@
-"""Types of arguments that several commands take: text in, value out, or argparse's error with what was expected."""
+"""Arguments that several commands take, and types: text in, value out, or argparse's error with what was expected."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -63,3 +63,11 @@ def some_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
         return names(text)
 
     return chosen
+
+
+def add_invalid_annotations(parser: argparse.ArgumentParser) -> None:
+    """Declares what to do with annotations that can't be used."""
+    parser.add_argument(
+        "--invalid-annotations", choices=("error", "drop"), default="error",
+        help="what to do with annotations that can't be used: say so and end, or leave them out (default: error)",
+    )  # fmt: skip

@@ -4,14 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from .arguments import add_invalid_annotations
+
 TABLE_OF_IMAGES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("--model", required=True, help="IFC model: folder or Hub id")
-    data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", help="folder of the videos, in YouTube-VIS format")
+    data = parser.add_mutually_exclusive_group()
+    data.add_argument("--data", help="folder of the videos, in YouTube-VIS format (default: $DETECTRON2_DATASETS)")
     data.add_argument("--coco", help="folder of COCO: scores the masks of single images instead")
     parser.add_argument("--version", help="2019, 2021, 2022 or ovis; not needed for other data")
     parser.add_argument("--split", help="e.g. valid, test, val_sub (default: valid; of COCO val2017)")
@@ -21,10 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score-threshold", type=float, default=0.01, help="smallest probability to report")
     parser.add_argument("--single-label", action="store_true", help="report every track under its best class alone")
     parser.add_argument("--labels", help="JSON file: the data's class names to the model's, null to leave out")
-    parser.add_argument(
-        "--invalid-annotations", choices=("error", "drop"), default="error",
-        help="what to do with annotations that can't be used: say so and end, or leave them out (default: error)",
-    )  # fmt: skip
+    add_invalid_annotations(parser)
     parser.add_argument("--worst", type=int, default=10, help="pictures of the worst tracks (default: 10)")
     parser.add_argument("--cache-dir", help="where the parsed annotations are kept")
 
@@ -187,16 +186,15 @@ def load_rows(args: argparse.Namespace, model_classes: list[str]) -> Any:
     """
     from ..data import load_coco, load_ytvis
     from ..data.labels import map_labels
+    from ..data.layout import existing_root
 
-    settings = {
-        "invalid_annotations": {"error": "raise"}.get(args.invalid_annotations, args.invalid_annotations),
-        "cache_dir": args.cache_dir,
-    }
+    settings = {"invalid_annotations": args.invalid_annotations, "cache_dir": args.cache_dir}
     if args.coco:
         given = {"--version": args.version, "--num-frames": args.num_frames, "--labels": args.labels}
         refused = [name for name, value in given.items() if value is not None]
         if refused:
             raise ValueError(f"{', '.join(refused)}: not with --coco")
         return load_coco(args.coco, split=args.split or "val2017", **settings)
-    rows = load_ytvis(args.data, version=args.version, split=args.split or "valid", **settings)
+    root = existing_root(args.data, "--data or --coco")
+    rows = load_ytvis(root, version=args.version, split=args.split or "valid", **settings)
     return rows if args.labels is None else map_labels(rows, args.labels, model_classes)

@@ -36,7 +36,7 @@ class AnnotationBuilder(datasets.GeneratorBasedBuilder):
         make_row: Turns a video of the `ParsedSplit` into a row.
         make_features: Features of the rows, given the names of the classes.
         location: The split.
-        invalid_annotations: "raise", or "drop" tracks that can't be used.
+        invalid_annotations: "error", or "drop" tracks that can't be used.
         noun: What messages call a video.
         **kwargs: Of the `datasets` builder.
     """
@@ -117,7 +117,7 @@ def build(
         make_features: See there.
         location: The split.
         source_hash: Hash of the annotations' content.
-        invalid_annotations: "raise" or "drop".
+        invalid_annotations: "error" or "drop".
         noun: What messages call a video.
         cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
 
@@ -125,8 +125,8 @@ def build(
         ValueError: If `invalid_annotations` is neither.
         DataSetError: With all problems.
     """
-    if invalid_annotations not in ("raise", "drop"):
-        raise ValueError(f'invalid_annotations: expected "raise" or "drop", got {invalid_annotations!r}')
+    if invalid_annotations not in ("error", "drop"):
+        raise ValueError(f'invalid_annotations: expected "error" or "drop", got {invalid_annotations!r}')
     image_folder = str(location.image_folder.resolve())
     left_out = None if location.left_out is None else content_hash(location.left_out)
     key = json.dumps([ROW_FORMAT, noun, source_hash, image_folder, location.subset, left_out, invalid_annotations])

@@ -22,7 +22,7 @@ def load_coco(
     split: str = "train2017",
     streaming: bool = False,
     num_shards: int = 64,
-    invalid_annotations: str = "raise",
+    invalid_annotations: str = "error",
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """Load a split of COCO (or of another data set in its format and layout).
@@ -36,7 +36,7 @@ def load_coco(
         split: "train2017" or "val2017": `annotations/instances_<split>.json` and the folder `<split>`.
         streaming: Return an `IterableDataset`.
         num_shards: Number of shards of that.
-        invalid_annotations: "raise", or "drop" the objects that can't be used, with a warning.
+        invalid_annotations: "error", or "drop" the objects that can't be used, with a warning.
         cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
 
     Returns:

@@ -19,6 +19,8 @@ YTVIS_ANNOTATIONS = (
     "{}/annotations.json", "instances_{}.json", "annotations/instances_{}.json", "{}_instances.json",
 )  # fmt: skip
 YTVIS_FRAMES = ("{}/JPEGImages", "JPEGImages/{}", "Images/{}", "{}_images", "{}")
+# Where detectron2, and so the authors' code, looks for `coco`, `ytvis_2019`, ...
+ROOT_VARIABLE = "DETECTRON2_DATASETS"
 ALIASES = {"valid": ("val", "validation"), "val": ("valid",), "validation": ("valid", "val")}
 HELD_OUT_SPLITS = ("train_sub", "val_sub")
 LENGTH_SPLITS = ("valid_long", "valid_short", "test_long", "test_short")
@@ -117,9 +119,20 @@ def locate_ytvis(root: str | os.PathLike[str], version: str | None = None, split
     return SplitLocation(annotation_file, image_folder, subset, left_out)
 
 
-def default_root(root: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
-    """The folder that was given, else that of the variable DETECTRON2_DATASETS, else None."""
-    return root if root is not None else os.environ.get("DETECTRON2_DATASETS")
+def existing_root(root: str | os.PathLike[str] | None, option: str) -> str | os.PathLike[str]:
+    """The folder that was given, else that of the environment's DETECTRON2_DATASETS.
+
+    Args:
+        root: The folder; None if none was given.
+        option: What the message says to give.
+
+    Raises:
+        ValueError: If there is neither.
+    """
+    root = os.environ.get(ROOT_VARIABLE) if root is None else root
+    if not root:
+        raise ValueError(f"expected a folder of data: give {option}, or set {ROOT_VARIABLE}")
+    return root
 
 
 def locate_coco(root: str | os.PathLike[str], split: str = "train2017") -> SplitLocation:

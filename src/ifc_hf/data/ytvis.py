@@ -26,7 +26,7 @@ def load_ytvis(
     num_shards: int = 16,
     annotation_file: str | os.PathLike[str] | None = None,
     image_folder: str | os.PathLike[str] | None = None,
-    invalid_annotations: str = "raise",
+    invalid_annotations: str = "error",
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """Load a split of a video instance segmentation data set in YouTube-VIS format.
@@ -50,7 +50,7 @@ def load_ytvis(
         num_shards: Number of shards of that (at most one per video); workers share them.
         annotation_file: The JSON, if it is not where `root` has it.
         image_folder: What the file names in the JSON start from, if it is not where `root` has it.
-        invalid_annotations: "raise", or "drop" the tracks that can't be used, with a warning.
+        invalid_annotations: "error", or "drop" the tracks that can't be used, with a warning.
         cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
 
     Returns:

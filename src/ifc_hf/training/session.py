@@ -10,10 +10,12 @@ import datasets
 import numpy as np
 from transformers import set_seed
 
+from ..checkpoints import find_checkpoint
 from ..data.augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation
 from ..data.clips import ClipDataset, ImageClipDataset, MixedClipDataset, VideoClipDataset
 from ..data.coco import load_coco
 from ..data.labels import has_annotations, id2label, map_labels
+from ..data.layout import existing_root
 from ..data.ytvis import load_ytvis
 from ..model.image_processing_ifc import IfcImageProcessor
 from .arguments import IfcTrainingArguments
@@ -35,19 +37,21 @@ def make_trainer(
     labels: str | Mapping[str, str | None] | None = None,
     overrides: Mapping[str, Any] | None = None,
     cache_dir: str | None = None,
+    invalid_annotations: str = "error",
 ) -> IfcTrainer:
     """Prepares a training run: everything that can be wrong with data or settings is found here.
 
     Args:
         recipe: What to train on, which model, which schedule.
         output_dir: Where checkpoints go.
-        data_root: Folder of the videos, see `load_ytvis`.
-        coco_root: Folder of the images, see `load_coco`.
-        checkpoint: IFC model to go on from.
+        data_root: Folder of the videos, see `load_ytvis`; default: the environment's DETECTRON2_DATASETS.
+        coco_root: Folder of the images, see `load_coco`; default: the same.
+        checkpoint: IFC model to go on from: folder, Hub id, or "demo" for the shipped one.
         backbone_weights: Instead of those of the recipe; not used with a checkpoint.
         labels: Map from the classes of the data to those wanted, see `map_labels`.
         overrides: Fields of `IfcTrainingArguments` that replace those of the recipe.
         cache_dir: Where `datasets` keeps the rows.
+        invalid_annotations: "error", or "drop" those that can't be used, see `load_ytvis`.
 
     Returns:
         The trainer, ready to train.
@@ -58,19 +62,23 @@ def make_trainer(
     args = make_arguments(recipe, output_dir, overrides or {})
     # One process parses and caches the annotations, the others read the cache.
     with args.main_process_first(local=False, desc="reading the data"):
-        train_rows, eval_rows = load_rows(recipe, data_root, coco_root, labels, cache_dir)
+        train_rows, eval_rows = load_rows(recipe, data_root, coco_root, labels, cache_dir, invalid_annotations)
     if backbone_weights is None and checkpoint is None:
         backbone_weights = recipe.model.get("backbone_weights")
+    begins_from = checkpoint or backbone_weights
+    checkpoint = find_checkpoint(checkpoint) if checkpoint else None
     set_seed(args.seed)  # before the new weights are drawn
     config = config_fields(recipe, checkpoint)
     model = build_model(checkpoint, id2label(train_rows[0][1]), backbone_weights, **config)
-    return IfcTrainer(
+    trainer = IfcTrainer(
         model=model,
         args=args,
         train_dataset=make_clips(recipe, train_rows, args.seed),
         eval_dataset=eval_rows,
         processing_class=make_processor(recipe, checkpoint),
     )
+    trainer.begins_from = begins_from
+    return trainer
 
 
 def make_arguments(recipe: Recipe, output_dir: str, overrides: Mapping[str, Any]) -> IfcTrainingArguments:
@@ -107,15 +115,16 @@ def load_rows(
     coco_root: str | None,
     labels: str | Mapping[str, str | None] | None = None,
     cache_dir: str | None = None,
+    invalid_annotations: str = "error",
 ) -> tuple[Rows, datasets.Dataset | None]:
     """Rows to train on, each with "video" or "image", and rows to evaluate on."""
     data, kind = recipe.data, recipe.data["kind"]
+    settings = {"cache_dir": cache_dir, "invalid_annotations": invalid_annotations}
     train_rows: list[tuple[str, Any]] = []
     eval_rows: Any = None
     if kind in ("video", "joint"):
-        if data_root is None:
-            raise ValueError("This recipe needs a folder of videos (--data).")
-        load = partial(load_ytvis, data_root, data.get("version"), cache_dir=cache_dir)
+        root = existing_root(data_root, "--data for the videos of this recipe")
+        load = partial(load_ytvis, root, data.get("version"), **settings)
         train_rows.append(("video", load(split=data["split"])))
         if data.get("eval_split"):
             eval_rows = load(split=data["eval_split"])
@@ -123,9 +132,8 @@ def load_rows(
             train_rows = [(name, map_labels(rows, labels)) for name, rows in train_rows]
             eval_rows = None if eval_rows is None else map_labels(eval_rows, labels)
     if kind in ("image", "joint"):
-        if coco_root is None:
-            raise ValueError("This recipe needs a folder of COCO images (--coco).")
-        images = load_coco(coco_root, data["split"] if kind == "image" else data["image_split"], cache_dir=cache_dir)
+        root = existing_root(coco_root, "--coco for the images of this recipe")
+        images = load_coco(root, data["split"] if kind == "image" else data["image_split"], **settings)
         image_labels = labels if kind == "image" else data["image_labels"]
         if image_labels is not None:
             wanted = list(id2label(train_rows[0][1]).values()) if train_rows else None

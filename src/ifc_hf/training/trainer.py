@@ -85,6 +85,8 @@ class IfcTrainer(Trainer):
     optimizer: Any
     # `compute_loss` gives the mean over accumulation steps and processes, as if every part were a batch of its own.
     loss_is_scaled_for_ga = False
+    # What the model card names as the beginning; None: where the model was loaded from.
+    begins_from: str | None = None
 
     def __init__(
         self,
@@ -369,7 +371,8 @@ class IfcTrainer(Trainer):
             license: Of the weights; Apache 2.0 by default.
             tags: More tags.
             model_name: Title; by default the name of the repository or of the output folder.
-            finetuned_from: Hub id of the model that the training began with; by default where it was loaded from.
+            finetuned_from: Hub id or folder of the model that the training began with; default: `begins_from`, or else
+                where the model was loaded from.
             tasks: Not used: there is one.
             dataset_tags: Hub ids of the data sets.
             dataset: Not used, as the ids above say it.
@@ -387,7 +390,7 @@ class IfcTrainer(Trainer):
             self.args,
             self.state,
             getattr(self.train_dataset, "num_frames", None),
-            finetuned_from or config.name_or_path,
+            finetuned_from or self.begins_from or config.name_or_path,
             license=license or "apache-2.0",
             tags=[tags] if isinstance(tags, str) else tags,
             datasets=dataset_tags,
