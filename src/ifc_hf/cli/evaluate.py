@@ -188,7 +188,7 @@ def load_rows(args: argparse.Namespace, model_classes: list[str]) -> Any:
     from ..data.labels import map_labels
     from ..data.layout import existing_root
 
-    settings = {"invalid_annotations": args.invalid_annotations, "cache_dir": args.cache_dir}
+    settings: dict[str, Any] = {"invalid_annotations": args.invalid_annotations, "cache_dir": args.cache_dir}
     if args.coco:
         given = {"--version": args.version, "--num-frames": args.num_frames, "--labels": args.labels}
         refused = [name for name, value in given.items() if value is not None]

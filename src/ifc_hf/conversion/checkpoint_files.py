@@ -17,7 +17,7 @@ WRAPPER_PREFIX = "module."
 # What may lie beside the weights without being one: counters, scores, names.
 PLAIN_VALUES = (bool, int, float, str, type(None), np.generic)
 # NumPy's numbers in a file of torch.save: torch rebuilds them if it is told that these are harmless.
-NUMPY_SCALARS = [
+NUMPY_SCALARS: list[Any] = [
     *((np.float32(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     np.dtype,
     *{type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"},

@@ -67,9 +67,12 @@ def load_ytvis(
     if annotation_file is not None and image_folder is not None:
         location = SplitLocation(Path(annotation_file), Path(image_folder))
     else:
-        location = locate_ytvis(root, version, split)
-        given = {"annotation_file": annotation_file, "image_folder": image_folder}
-        location = replace(location, **{name: Path(path) for name, path in given.items() if path is not None})
+        found = locate_ytvis(root, version, split)
+        location = replace(
+            found,
+            annotation_file=found.annotation_file if annotation_file is None else Path(annotation_file),
+            image_folder=found.image_folder if image_folder is None else Path(image_folder),
+        )
     if location.annotation_file is None:
         stem = "train" if location.subset in HELD_OUT_SPLITS else split
         parse = partial(parse_palette_folder, location.image_folder, stem)

@@ -119,7 +119,7 @@ def load_rows(
 ) -> tuple[Rows, datasets.Dataset | None]:
     """Rows to train on, each with "video" or "image", and rows to evaluate on."""
     data, kind = recipe.data, recipe.data["kind"]
-    settings = {"cache_dir": cache_dir, "invalid_annotations": invalid_annotations}
+    settings: dict[str, Any] = {"cache_dir": cache_dir, "invalid_annotations": invalid_annotations}
     train_rows: list[tuple[str, Any]] = []
     eval_rows: Any = None
     if kind in ("video", "joint"):
