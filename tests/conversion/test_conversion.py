@@ -204,6 +204,24 @@ def test_truncated_pickle(tmp_path):
         read_checkpoint(tmp_path / "half.pkl")
 
 
+@pytest.mark.parametrize("numbering", [b"r\x00\x00\x00\x40", b"q\x7f", b"p1073741824\n", b"p99\n", b"p-1\n"], ids=repr)
+def test_a_pickle_numbers_its_objects_one_by_one(tmp_path, numbering):
+    """The unpickler would allocate 8 bytes for every number up to that: 8 GiB for the first of these."""
+    (tmp_path / "memo.pkl").write_bytes(b"\x80\x02N" + numbering + b".")
+    with pytest.raises(CheckpointError, match="memo.pkl: "):
+        read_checkpoint(tmp_path / "memo.pkl")
+
+
+def test_an_array_beyond_its_file_is_refused(tmp_path):
+    class Declared:
+        def __reduce__(self):
+            return np.empty(0).__reduce__()[0], (np.ndarray, (2**27,), b"f")
+
+    (tmp_path / "big.pkl").write_bytes(pickle.dumps({"model": {"weight": Declared()}}, protocol=2))
+    with pytest.raises(CheckpointError, match="big.pkl: declares arrays of 536870912 bytes in a file of"):
+        read_checkpoint(tmp_path / "big.pkl")
+
+
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>Not found</html>", b"\x80\x02nonsense", b"\x89PNG\r\n"])
 def test_not_a_checkpoint(tmp_path, content):
     (tmp_path / "page.pth").write_bytes(content)

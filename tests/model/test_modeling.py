@@ -523,11 +523,33 @@ def test_backbone_of_wrong_strides_is_refused():
         ({"dropout": 1.5}, r"dropout must lie in \[0, 1\), got 1.5"),
         ({"backbone_config": backbone_like("resnet", out_features=["stage4"])}, r"three maps.*got \['stage4'\]"),
         ({"activation_function": "rello"}, "activation_function must be one of"),
+        ({"encoder_layers": 10**9}, "encoder_layers must be at most 1000, got 1000000000"),
+        ({"decoder_layers": 10**30}, "decoder_layers must be at most 1000"),
+        ({"hidden_size": 2**20}, "hidden_size must be at most 65536"),
+        ({"intermediate_size": 2**40}, "intermediate_size must be at most 65536"),
+        ({"hidden_size": 2**14, "encoder_layers": 900}, "parameters, more than the limit of 2147483648"),
+        ({"num_queries": 2**31}, "num_queries must be at most"),
+        ({"num_memory_tokens": 2**31}, "num_memory_tokens must be at most"),
+        ({"frozen_backbone_stages": 2**31}, "frozen_backbone_stages must be at most"),
+        ({"class_cost": float("nan")}, "class_cost must be a finite number"),
+        ({"no_object_coefficient": -0.1}, "no_object_coefficient must be a finite number of 0 or more"),
+        ({"backbone_config": backbone_like("resnet", depths=[1, 1, 1, 10**9])}, "backbone_config.depths must be at"),
+        ({"backbone_config": backbone_like("resnet", hidden_sizes=[8, 8, 8, 2**30])}, "backbone_config.hidden_sizes"),
     ],
 )
 def test_configurations_that_cannot_work_are_refused(changes, message):
     with pytest.raises(StrictDataclassError, match=message):
         tiny_config(**changes)
+
+
+@pytest.mark.parametrize("num_labels", [10**9, -1, "3", 1.5])
+def test_a_number_of_labels_out_of_range_is_refused_before_labels_are_named(num_labels):
+    for changes in (
+        {"num_labels": num_labels},
+        {"backbone_config": {"model_type": "resnet", "num_labels": num_labels}},
+    ):
+        with pytest.raises(ValueError, match="num_labels must be an integer up to 65536"):
+            IfcConfig(**changes)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Reads other people's checkpoints as data: nothing in a file is ever executed."""
 
 import pickle
+import pickletools
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..model.limits import brief
 
 # The keys under which the formats keep their tensors: detectron2 and the authors' code, Caffe2.
 CONTAINER_KEYS = ("model", "blobs")
@@ -83,6 +86,7 @@ def _refusal(path: Path, forbidden: object) -> CheckpointError:
 
 def _load_pickle(file: BinaryIO, path: Path) -> Any:
     try:
+        _check_declared_numbers(file)
         # Caffe2's files were pickled by Python 2, whose strings hold the bytes of the arrays.
         return ArrayUnpickler(file, encoding="latin1").load()
     except ForbiddenGlobalError as error:
@@ -91,6 +95,17 @@ def _load_pickle(file: BinaryIO, path: Path) -> Any:
         raise CheckpointError(f"{path}: truncated or damaged pickle ({error}).") from error
     except Exception as error:  # a damaged pickle can raise anything at all
         raise CheckpointError(f"{path}: not a checkpoint ({type(error).__name__}: {error}).") from error
+
+
+def _check_declared_numbers(file: BinaryIO) -> None:
+    """Refuse a pickle that numbers its objects beyond their count: reading it allocates memory up to that number."""
+    try:
+        for count, (opcode, number, _) in enumerate(pickletools.genops(file)):
+            if opcode.name.endswith("PUT") and number > count:
+                raise pickle.UnpicklingError(f"an object has the number {brief(number)}, there are {count} so far")
+    except (ValueError, MemoryError, OverflowError) as error:
+        raise pickle.UnpicklingError(str(error)) from error
+    file.seek(0)
 
 
 class ForbiddenGlobalError(Exception):
@@ -138,6 +153,12 @@ def _tensors_of(content: Any, path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{path}: not a checkpoint; expected a dict of tensors, got {type(content).__name__}.")
+    # An array is made by its declared shape alone, and pickles aren't compressed.
+    declared = sum(
+        array.nbytes for array in {id(v): v for v in content.values() if isinstance(v, np.ndarray)}.values()
+    )
+    if declared > path.stat().st_size:
+        raise CheckpointError(f"{path}: declares arrays of {declared} bytes in a file of {path.stat().st_size}.")
     tensors = {}
     for name, value in content.items():
         if isinstance(value, PLAIN_VALUES):

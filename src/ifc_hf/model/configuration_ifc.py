@@ -24,6 +24,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import auto_docstring
 
 from .configuration_efficientnet_lite import EfficientNetLiteConfig
+from .limits import LIMITS, brief, check_between, is_integer, is_number
 
 if TYPE_CHECKING:
     # Saving a configuration copies this file and what it imports, so this line brings all code into a model's folder.
@@ -157,6 +158,11 @@ class IfcConfig(PreTrainedConfig):
         if not type(self).__module__.startswith("transformers_modules."):
             kwargs.pop("auto_map", None)
             kwargs.pop("custom_pipelines", None)
+        # Transformers writes a name for every label.
+        backbone = self.backbone_config if isinstance(self.backbone_config, dict) else {}
+        for num_labels in (kwargs.get("num_labels"), backbone.get("num_labels")):
+            if num_labels is not None and (not is_integer(num_labels) or not 0 <= num_labels <= LIMITS.width):
+                raise ValueError(f"num_labels must be an integer up to {LIMITS.width}, got {brief(num_labels)}.")
         super().__post_init__(**kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
@@ -172,13 +178,26 @@ class IfcConfig(PreTrainedConfig):
             ValueError: Names the field, what it has to obey and what it is.
         """
         super().validate_architecture()
-        positive = ("hidden_size", "encoder_layers", "decoder_layers", "num_attention_heads", "intermediate_size")
-        for name in (*positive, "num_queries", "num_frames", "mask_target_stride"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("num_memory_tokens", "frozen_backbone_stages"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        for name, (least, greatest) in {
+            "encoder_layers": (1, LIMITS.layers), "decoder_layers": (1, LIMITS.layers),
+            "hidden_size": (1, LIMITS.width), "num_attention_heads": (1, LIMITS.width),
+            "intermediate_size": (1, LIMITS.width), "num_queries": (1, LIMITS.width), "num_frames": (1, LIMITS.width),
+            "mask_target_stride": (1, LIMITS.width), "num_memory_tokens": (0, LIMITS.width),
+            "frozen_backbone_stages": (0, LIMITS.layers),
+        }.items():  # fmt: skip
+            check_between(getattr(self, name), least, greatest, name)
+        for name in ("class_cost", "dice_cost", "class_loss_coefficient", "mask_loss_coefficient",
+                     "dice_loss_coefficient", "no_object_coefficient"):  # fmt: skip
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise ValueError(f"{name} must be a finite number of 0 or more, got {brief(getattr(self, name))}.")
+        layer_size = 8 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size
+        parameters = (self.encoder_layers + self.decoder_layers) * layer_size
+        if parameters > LIMITS.parameters:
+            raise ValueError(
+                f"encoder_layers, decoder_layers, hidden_size and intermediate_size make {parameters} parameters, "
+                f"more than the limit of {LIMITS.parameters}."
+            )
+        self._check_backbone()
         if self.hidden_size % 32:
             raise ValueError(
                 "hidden_size must be a multiple of 32 (the mask head normalises 32 groups of channels), "
@@ -199,6 +218,15 @@ class IfcConfig(PreTrainedConfig):
                 "backbone_config.out_features must name three maps, of stride 8, 16 and 32 (for a ResNet: 'stage2', "
                 f"'stage3', 'stage4'), got {list(out_features)}."
             )
+
+    def _check_backbone(self):
+        sizes = {} if self.backbone_config is None else vars(self.backbone_config)
+        for name, value in sizes.items():
+            values = value if isinstance(value, list | tuple) else [value]
+            numbers = [number for number in values if is_integer(number)]
+            limit = LIMITS.layers if name in ("depths", "num_hidden_layers") else LIMITS.width
+            if numbers and (max(numbers) > limit or (name == "depths" and sum(numbers) > limit)):
+                raise ValueError(f"backbone_config.{name} must be at most {limit}, got {brief(value)}.")
 
 
 __all__ = ["IfcConfig"]

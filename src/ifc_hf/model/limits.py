@@ -30,6 +30,7 @@ class Limits:
         id: Of a video, category, annotation or track; tables store 64 bits.
         layers: Layers of a network.
         width: Channels, queries, tokens, heads, labels or frames in a configuration.
+        parameters: Of the transformer that a configuration describes, roughly.
     """
 
     pixels: int = 2**28
@@ -40,6 +41,7 @@ class Limits:
     id: int = 2**63 - 1
     layers: int = 1_000
     width: int = 2**16
+    parameters: int = 2**31
 
 
 LIMITS = Limits(pixels=int(os.environ.get("IFC_HF_MAX_PIXELS", Limits.pixels)))
@@ -77,6 +79,20 @@ def check_count(count: int, limit: int, what: str) -> None:
     """
     if count > limit:
         raise ValueError(f"{what}: {brief(count)} of them, more than the limit of {limit}")
+
+
+def check_between(number: int, least: int, greatest: int, name: str) -> None:
+    """Refuse a number of a configuration beyond its range.
+
+    Raises:
+        ValueError: If it is below `least` or above `greatest`.
+    """
+    if number < 0 == least:
+        raise ValueError(f"{name} must not be negative, got {brief(number)}.")
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {brief(number)}.")
+    if number > greatest:
+        raise ValueError(f"{name} must be at most {greatest}, got {brief(number)}.")
 
 
 def is_integer(value: Any) -> bool:
