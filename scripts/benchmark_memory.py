@@ -24,7 +24,8 @@ import torch
 
 from ifc_hf import default_checkpoint
 from ifc_hf.benchmark import write_report
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_clip
 
 WARM_UP_FRAMES = 100

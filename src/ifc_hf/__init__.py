@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .model.pipeline_ifc import VideoInstanceSegmentationPipeline
     from .model.tracking import IfcClipTracker
     from .model.tracks import FrameResult, Track, tracks_to_json
+    from .model.video_files import read_frames
     from .model.video_segmenter import IfcVideoSegmenter
+    from .outputs.video_writer import VideoWriter
     from .training import IfcTrainer, IfcTrainingArguments
 
 # Where each public name lives; imported at its first use, because Transformers' model classes cost seconds to import.
@@ -31,10 +33,12 @@ MODULE_OF = {
     "IfcVideoSegmenter": "model.video_segmenter",
     "Track": "model.tracks",
     "VideoInstanceSegmentationPipeline": "model.pipeline_ifc",
+    "VideoWriter": "outputs.video_writer",
     "YtvisMap": "evaluation",
     "default_checkpoint": "checkpoints",
     "load_coco": "data",
     "load_ytvis": "data",
+    "read_frames": "model.video_files",
     "tracks_to_json": "model.tracks",
 }
 
@@ -51,10 +55,12 @@ __all__ = [
     "IfcVideoSegmenter",
     "Track",
     "VideoInstanceSegmentationPipeline",
+    "VideoWriter",
     "YtvisMap",
     "default_checkpoint",
     "load_coco",
     "load_ytvis",
+    "read_frames",
     "tracks_to_json",
 ]
 

@@ -16,7 +16,8 @@ from transformers import ViTConfig
 
 from ifc_hf.cli.main import command_names, main
 from ifc_hf.model.masks import decode_rle
-from ifc_hf.model.video_files import VideoWriter, read_frames, video_info
+from ifc_hf.model.video_files import read_frames, video_info
+from ifc_hf.outputs.video_writer import VideoWriter
 from tiny_models import save_tiny_model
 
 
@@ -122,11 +123,14 @@ def test_missing_drawing_library_is_said_before_anything_is_done(model_folder, v
     assert not (tmp_path / "out").exists()
 
 
-def test_videos_of_one_name(model_folder, video, tmp_path, capsys):
-    (tmp_path / "b").mkdir()
-    shutil.copy(video, tmp_path / "b" / "clip.mp4")
-    assert predict(video, tmp_path / "b" / "clip.mp4", "-o", tmp_path / "out", "--model", model_folder) == 1
-    assert "would both be written to" in error_line(capsys)
+def test_videos_of_one_name_get_distinct_folders(model_folder, video, tmp_path):
+    places = [tmp_path / day / "clip.mp4" for day in "ab"]
+    for place in places:
+        place.parent.mkdir()
+        shutil.copy(video, place)
+    options = ("--model", model_folder, "--save", "tracks")
+    assert predict(*places, "-o", tmp_path / "out", *options) == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["a_clip", "b_clip"]
 
 
 def test_wrong_model_folder(video, tmp_path, capsys):
@@ -182,19 +186,19 @@ def test_videos_that_hold_nothing(model_folder, tmp_path, capsys):
     assert os.listdir(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("save", ["tracks", "tracks,video,masks,cutouts"])
-def test_folder_with_a_bad_picture(model_folder, tmp_path, capsys, save):
+def test_folder_with_a_bad_picture_gives_the_others(model_folder, tmp_path, capsys):
     folder = tmp_path / "frames"
     folder.mkdir()
-    for index, size in enumerate([(40, 30), (40, 30), (42, 30)]):
-        Image.new("RGB", size).save(folder / f"{index}.png")
-    common = (folder, "-o", tmp_path / "out", "--model", model_folder, "--save", save)
-    assert predict(*common) == 1
-    assert "2.png: frame 2 is 30x42 pixels (height x width), but the frames before are 30x40" in error_line(capsys)
-    (folder / "2.png").write_bytes((folder / "1.png").read_bytes()[:50])
-    assert predict(*common) == 1
-    assert "2.png: frame 2 is not a readable picture" in error_line(capsys)
-    assert os.listdir(tmp_path / "out") == []
+    for index in range(3):
+        Image.new("RGB", (40, 30)).save(folder / f"{index}.png")
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:50])
+    save = ("--save", "tracks,video,masks")
+    assert predict(folder, "-o", tmp_path / "out", "--model", model_folder, *save) == 1
+    assert "1.png: frame 1 is not a readable picture" in capsys.readouterr().err
+    content = json.loads((tmp_path / "out" / "frames" / "tracks.json").read_text())
+    assert (content["num_frames"], content["bad_packets"], content["complete"]) == (2, 1, False)
+    assert content["frame_times_seconds"] == [0, 0.08]
+    assert len(list(read_frames(tmp_path / "out" / "frames" / "drawn.mp4"))) == 2
 
 
 @pytest.mark.parametrize(

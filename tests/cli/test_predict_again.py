@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from ifc_hf.cli.main import main
-from ifc_hf.model.video_files import VideoWriter
 from ifc_hf.outputs.locks import locked
 from ifc_hf.outputs.plan import folder_name
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.outputs.worker import VideoWorker
 from tiny_models import save_tiny_model, tiny_model
 
@@ -200,7 +200,7 @@ def test_parts_of_others_and_names_that_lead_out_are_left_alone(model_folder, tm
     assert predict("./...mp4", "-o", "deep/out", "--model", model_folder, save="tracks,results") == 0
     assert all(file.read_text() == "mine" for file in kept)
     assert sorted(os.listdir(tmp_path / "deep")) == [".precious.part", "out"]
-    assert (out / ".._" / "tracks.json").exists()
+    assert (out / "...mp4" / "tracks.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from docs_blocks import Block, blocks_of, smaller, write_blocks
 from golden import reference_state_dict
 from ifc_hf import IfcImageProcessor
 from ifc_hf.data.synthetic import SHAPE_NAMES, write_synthetic_coco, write_synthetic_ytvis
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_clip
 from loopback_hub import loopback_hub
 from paths import ROOT

@@ -1,14 +1,14 @@
-"""A capture device that is none."""
+"""A camera without a device."""
 
-import itertools
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
 
 class FakeCamera:
-    """Stands for a capture device: opens a file that it repeats for ever."""
+    """Stands for a capture device that shows a file and breaks off at its end, so that it is opened again."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
         self.opened: list[tuple] = []
@@ -16,20 +16,19 @@ class FakeCamera:
         self.path = path
         self.open = av.open
         monkeypatch.setattr("ifc_hf.model.video_files.av.open", self)
+        monkeypatch.setattr("ifc_hf.model.live_video.WAITS_SECONDS", (0,))
 
-    def __call__(self, name, mode, format, options):
+    def __call__(self, name, mode, format, **options):
         self.opened.append((name, format))
         self.container = self.open(str(self.path))
-        self.streams, self.size = self.container.streams, 0
         return self
 
-    def decode(self, stream):
-        for frame in itertools.cycle(list(self.container.decode(stream))):
-            frame.pts = None
-            yield frame
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.container, name)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.container.close()
         self.closed = True

@@ -13,7 +13,8 @@ from hub_metadata import metadata_errors
 from ifc_hf import IfcImageProcessor, default_checkpoint
 from ifc_hf.cards.published import PUBLISHED, converted_card, published_card
 from ifc_hf.cards.template import LIMITATIONS, eval_results_of, model_card
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_clip
 from paths import ROOT
 from tiny_models import tiny_model

@@ -11,7 +11,8 @@ import ifc_hf.model
 from hub_clients import run
 from ifc_hf import default_checkpoint
 from ifc_hf.model.configuration_ifc import AUTO_MAP, CUSTOM_PIPELINES
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_clip
 
 FOLDER = Path(default_checkpoint())

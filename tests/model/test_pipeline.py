@@ -18,7 +18,8 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from fake_camera import FakeCamera
 from ifc_hf import IfcImageProcessor, IfcVideoSegmenter, VideoInstanceSegmentationPipeline
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from tiny_models import tiny_model
 
 TASK = "video-instance-segmentation"

@@ -19,7 +19,8 @@ from ifc_hf.cli.main import main
 from ifc_hf.export import export_model
 from ifc_hf.loading import load_checkpoint
 from ifc_hf.model.masks import decode_rle
-from ifc_hf.model.video_files import VideoWriter, read_frames
+from ifc_hf.model.video_files import read_frames
+from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.samples import sample_clip
 from paths import SCRIPTS
 

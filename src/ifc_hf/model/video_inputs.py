@@ -5,32 +5,25 @@ Letters: L frames of a video, (H, W) their size in pixels.
 
 import glob
 import os
+import re
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers.utils import logging
 
-from .video_files import (
-    IMAGE_SUFFIXES,
-    TruncatedVideoError,
-    open_camera,
-    open_video,
-    read_timed_frames,
-    timed_decoded,
-    timed_pictures,
-)
+from .live_video import LIVE_SCHEMES, read_address, read_camera
+from .picture_files import is_picture, natural_order, read_pictures
+from .reading import Frame, Reading
+from .video_files import frames_of, open_video, read_container, read_timed_frames
 
-logger = logging.get_logger(__name__)
-
-LIVE_BEGINNINGS = ("rtsp://", "rtmp://")  # of addresses that can't be read a second time
-ADDRESS_BEGINNINGS = ("http://", "https://", *LIVE_BEGINNINGS)
-
-Timed = Iterator[tuple[float, Any]]  # frames, each with the time in seconds at which it is shown
+STANDARD_INPUT = "-"
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")  # everything else is a local path
 
 
 def split_videos(inputs: Any) -> Any:
@@ -58,14 +51,14 @@ def split_videos(inputs: Any) -> Any:
 
 
 def open_frames(source: Any, frame_range: tuple[int, int | None] | None, fps: float | None) -> Iterator[Any]:
-    """The frames of one video of any kind; a path is checked at the call.
+    """The frames of one video of any kind; what is read from a file or address is checked at the call.
 
     Raises:
         FileNotFoundError: If nothing is there.
         ValueError: If it is no video.
     """
     if isinstance(source, str | os.PathLike | int) or hasattr(source, "read"):
-        return (frame for _, frame in until_truncated(open_timed_frames(source, frame_range, fps)))
+        return frames_of(open_reading(source, frame_range, fps))
     if fps is not None:
         raise ValueError(f"fps: only of a file it is known when frames are shown, got {type(source).__name__}")
     first, end = frame_range or (0, None)
@@ -73,55 +66,70 @@ def open_frames(source: Any, frame_range: tuple[int, int | None] | None, fps: fl
         return islice(iter([source]), first, end)
     if isinstance(source, np.ndarray | torch.Tensor) and source.ndim != 4:
         raise ValueError(f"expected a video of shape (L, H, W, 3) or (L, 3, H, W), got shape {tuple(source.shape)}")
-    if not isinstance(source, Iterable) or isinstance(source, bytes | dict):
+    if isinstance(source, bytes | dict | set):
+        raise ValueError(f"expected a video (a path, frames or an array), got {type(source).__name__}")
+    if hasattr(source, "__len__") and hasattr(source, "__getitem__"):  # a list, or a reader as decord's
+        return (source[index] for index in range(len(source))[first:end])
+    if not isinstance(source, Iterable):
         raise ValueError(f"expected a video (a path, frames or an array), got {type(source).__name__}")
     return islice(iter(source), first, end)
 
 
-def open_timed_frames(
-    source: Any, frame_range: tuple[int, int | None] | None = None, fps: float | None = None
-) -> Timed:
-    """The frames of a file, a folder, an address, a pattern of pictures or a camera, each with its time.
+def open_reading(
+    source: Any,
+    frame_range: tuple[int, int | None] | None = None,
+    fps: float | None = None,
+    is_live: bool = False,
+) -> Reading:
+    """Open a file, a folder, an address, a pattern of pictures or a camera, and decode the first frame.
 
     Args:
-        source: A path or address, a binary file object, or the number of a camera.
+        source: A path or address, `-` for the standard input, a binary file object, or the number of a camera.
         frame_range: `(first, end)`, the frames to look at; `end` is not included and may be None.
         fps: Frames per second to look at; default: all.
+        is_live: Whether an address has no end even if its kind doesn't tell, so that it is opened again.
 
     Returns:
-        Iterator over the time in seconds from the start of the video, and the frame (H, W, 3) uint8 RGB.
+        Iterator over the time in seconds from the start of the video and the frame (H, W, 3) uint8 RGB; it also tells
+        `info`, `bad_packets` and `problem`.
 
     Raises:
         FileNotFoundError: If nothing is there.
-        ValueError: If it is no video; while iterating, too.
-        TruncatedVideoError: While iterating: if the video breaks off.
+        VideoError: If it is no video, or no frame can be decoded.
     """
-    timed = islice(read_file(source), *(frame_range or (0, None)))
-    return timed if fps is None else thin_out(timed, fps)
+    reading = open_whole(source, is_live)
+    if frame_range is not None:
+        reading.timed = part(reading.timed, *frame_range)
+    if fps is not None:
+        reading.timed = thin_out(reading.timed, fps)
+    return reading
 
 
-def read_file(source: Any) -> Timed:
-    """Timed frames of a video file or its address, a picture, a folder or pattern of pictures, or a camera."""
+def open_whole(source: Any, is_live: bool) -> Reading:
+    """Open a source of any kind, for all its frames."""
     if isinstance(source, int):
-        return timed_decoded(f"camera {source}", open_camera(source))
-    if hasattr(source, "read") or str(source).startswith(ADDRESS_BEGINNINGS):
-        return timed_decoded(source, open_video(source))
-    if isinstance(source, str) and is_pattern(source):
-        return timed_pictures([Path(file) for file in matching_files(source)])
-    if is_picture(source) and Path(source).is_file():
-        return timed_pictures([Path(source)])
-    return read_timed_frames(source)
+        return read_camera(source)
+    if hasattr(source, "read"):
+        name = str(getattr(source, "name", source))
+        return read_container(name, open_video(source), source)
+    text = local_path(os.fspath(source))
+    if is_address(text):
+        return read_address(text, is_live)
+    if text == STANDARD_INPUT:
+        return read_container("standard input", open_video(sys.stdin.buffer))
+    if isinstance(source, str) and is_pattern(text):
+        return read_pictures(text, [Path(file) for file in matching_files(text)])
+    return read_timed_frames(text)
 
 
-def until_truncated(timed: Timed) -> Timed:
-    """What can be read of a video; warns if it breaks off."""
-    try:
-        yield from timed
-    except TruncatedVideoError as error:
-        logger.warning(str(error))
+def part(timed: Iterator[tuple[float, Frame]], first: int, end: int | None) -> Iterator[tuple[float, Frame]]:
+    """The frames of a range; closes the source behind it."""
+    yield from islice(timed, first, end)
+    if close := getattr(timed, "close", None):
+        close()
 
 
-def thin_out(timed: Timed, fps: float) -> Timed:
+def thin_out(timed: Iterator[tuple[float, Frame]], fps: float) -> Iterator[tuple[float, Frame]]:
     """The first frame of every 1/fps seconds, counted from the first frame."""
     start, last_interval = None, -1
     for time, frame in timed:
@@ -139,27 +147,35 @@ def is_frame(item: Any) -> bool:
 
 
 def is_live(source: Any) -> bool:
-    """Whether a source goes on by itself, so that it can't be read twice: a camera or its address."""
-    return isinstance(source, int) or (isinstance(source, str) and source.startswith(LIVE_BEGINNINGS))
+    """Whether a source surely goes on by itself: a camera, or an address of a kind that has no end."""
+    return isinstance(source, int) or (is_address(source) and source.partition("://")[0].lower() in LIVE_SCHEMES)
 
 
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether a path has the name of a picture file."""
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+def is_address(source: Any) -> bool:
+    """Whether this is an address, `scheme://...`; all other texts are local paths."""
+    return isinstance(source, str) and ADDRESS.match(source) is not None and not source.startswith("file://")
+
+
+def local_path(text: str) -> str:
+    """A text as it is, or the path that it gives as file:// address."""
+    return url2pathname(text[7:].removeprefix("localhost")) if text.startswith("file://") else text
 
 
 def is_pattern(path: str) -> bool:
     """Whether a text is a pattern; a path may hold brackets, and an address a question mark."""
-    return glob.has_magic(path) and not os.path.exists(path) and not path.startswith(ADDRESS_BEGINNINGS)
+    return glob.has_magic(path) and not os.path.exists(path) and not is_address(path)
 
 
 def matching_files(pattern: str) -> list[str]:
-    """Sorted paths that match.
+    """Paths that match, in natural order. Brackets in the names of existing folders are no pattern.
 
     Raises:
         FileNotFoundError: If there is none.
     """
-    files = sorted(glob.glob(pattern))
+    folder, rest = Path(), Path(pattern).parts
+    while len(rest) > 1 and (folder / rest[0]).is_dir():
+        folder, rest = folder / rest[0], rest[1:]
+    files = [folder / match for match in glob.glob(os.path.join(*rest), root_dir=folder)]
     if not files:
         raise FileNotFoundError(f"{pattern}: no file matches")
-    return files
+    return [str(file) for file in sorted(files, key=natural_order)]

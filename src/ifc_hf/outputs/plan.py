@@ -107,7 +107,7 @@ def find_earlier(source: VideoSource, folder: Path, fingerprints: Fingerprints, 
     Raises:
         OSError: If its file can't be read.
     """
-    if order.overwrite or source.is_live:  # what a camera showed then can't be drawn now
+    if order.overwrite or source.is_read_once:  # what a camera showed then can't be drawn now
         return Earlier()
     saved = Prediction.load(folder / FILES["tracks"])
     if saved is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ class Fingerprints:
     model: str | None
 
 
+def ratio_text(ratio: Fraction) -> str:
+    """A ratio as it is written into files, such as "64:45"."""
+    return f"{ratio.numerator}:{ratio.denominator}"
+
+
+def ratio_from_text(text: str) -> Fraction:
+    """The ratio that `ratio_text` has written.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return Fraction(text.replace(":", "/"))
+    except ZeroDivisionError as error:
+        raise ValueError(f"expected a ratio such as 64:45, got {text!r}") from error
+
+
 @dataclass
 class Prediction:
     """Content of `tracks.json`.
@@ -65,7 +83,7 @@ class Prediction:
         num_frames: Frames that were looked at.
         frame_times_seconds: When each frame is shown, from the start of the video.
         complete: Whether the video was read to its end.
-        problem: Why the rest of a video that breaks off is missing, or None.
+        problem: What of the video could not be read, and why; or None.
         settings: The settings that decide about the tracks.
         fingerprints: Of the video and the model.
         tracks: As `IfcVideoSegmenter` returns them, best first, with `frame_scores`: the score as it was known when a
@@ -73,6 +91,8 @@ class Prediction:
         other_tracks: Those of classes that were not asked for, so that other classes can be chosen later.
         cuts: Frames with which a new shot begins, the first frame left out.
         duplicates: Tracks that cover the same pixels as a better one of their class: their ids and that one's.
+        bad_packets: Packets of the file, or pictures of the folder, that could not be decoded.
+        sample_aspect_ratio: Width to height of a pixel as shown, such as "64:45"; the masks count stored pixels.
         written: Names of the outputs that are complete, with the style in which they were drawn.
     """
 
@@ -90,6 +110,8 @@ class Prediction:
     other_tracks: list[Track] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
     duplicates: dict[int, int] = field(default_factory=dict)
+    bad_packets: int = 0
+    sample_aspect_ratio: str = "1:1"
     written: dict[str, dict[str, bool | int] | None] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
@@ -132,6 +154,7 @@ class Prediction:
             and times == sorted(times)
             and self.cuts == sorted(set(self.cuts))
             and all(0 < cut < self.num_frames for cut in self.cuts)
+            and ratio_from_text(self.sample_aspect_ratio) > 0
         )
         if not is_consistent:
             raise ValueError("the frames' number, size, times and cuts contradict each other")

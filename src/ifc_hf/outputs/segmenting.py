@@ -12,7 +12,7 @@ from .cuts import CutDetector
 from .drawing import TrackDrawer
 from .duplicates import find_duplicates
 from .instances import visible_tracks
-from .prediction import Fingerprints, Prediction, TrackSettings, known_score, split_classes
+from .prediction import Fingerprints, Prediction, TrackSettings, known_score, ratio_text, split_classes
 from .selection import drawn_in_frame, tracks_to_draw
 from .source import Reading, VideoSource
 from .threads import read_ahead
@@ -55,7 +55,7 @@ def segment(
     waiting: deque[Frame] | None = deque() if take_frame else None  # as many as a window has, about
     scores: dict[int, dict[int, float]] = {}  # track -> frame -> score
     video_pass = segmenter.stream(watched(read_ahead(reading), cuts, waiting))
-    with tqdm(desc=f"segment {source.name}", total=source.num_frames(), unit="frame") as progress:
+    with tqdm(desc=f"segment {source.name}", total=reading.expected_frames, unit="frame") as progress:
         for result in video_pass:
             for track_id, score in zip(result.track_ids, result.scores.tolist(), strict=True):
                 scores.setdefault(track_id, {})[result.frame_index] = score
@@ -80,6 +80,8 @@ def segment(
         frame_times_seconds=[round(time, 6) for time in reading.times],
         complete=reading.problem is None,
         problem=reading.problem,
+        bad_packets=reading.bad_packets,
+        sample_aspect_ratio=ratio_text(reading.info.sample_aspect_ratio),
         settings=settings,
         fingerprints=fingerprints,
         tracks=reported,

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
-from ..model.video_files import IMAGE_SUFFIXES, Frame, TruncatedVideoError, video_info
-from ..model.video_inputs import ADDRESS_BEGINNINGS, is_live, is_pattern, is_picture, matching_files, open_timed_frames
+from ..model.picture_files import is_animated, is_listed, is_picture, natural_order
+from ..model.reading import Frame, VideoInfo
+from ..model.video_inputs import (
+    STANDARD_INPUT,
+    is_address,
+    is_live,
+    is_pattern,
+    local_path,
+    matching_files,
+    open_reading,
+)
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
+logger = logging.getLogger(__name__)
+
+# Of files that FFmpeg reads as videos; sound, pictures and subtitles have others.
+VIDEO_SUFFIXES = (
+    *(".264", ".265", ".266", ".302", ".3g2", ".3gp", ".3gpp", ".amv", ".apv", ".asf", ".av1", ".avc", ".avi"),
+    *(".avs2", ".avs3", ".bik", ".cavs", ".cdxl", ".dav", ".dif", ".divx", ".dnxhd", ".dnxhr", ".drc", ".dv", ".evc"),
+    *(".f4v", ".flm", ".flv", ".gif", ".gxf", ".h261", ".h263", ".h264", ".h265", ".h266", ".hevc", ".ifv", ".imx"),
+    *(".insv", ".ism", ".ismv", ".ivf", ".ivr", ".kux", ".lrv", ".lvf", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v"),
+    *(".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod", ".moflex", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg"),
+    *(".mpv", ".mts", ".mvi", ".mxf", ".mxg", ".nsv", ".nut", ".nuv", ".obu", ".ogm", ".ogv", ".ogx", ".pmp", ".qt"),
+    *(".rcv", ".rm", ".rmvb", ".roq", ".ser", ".smk", ".swf", ".tod", ".trp", ".ts", ".ty", ".usm", ".v210", ".vc1"),
+    *(".viv", ".vob", ".vp8", ".vp9", ".vro", ".vvc", ".webm", ".wmv", ".wtv", ".xmv", ".xvid", ".y4m", ".yop"),
+)
 
 
 @dataclass(frozen=True)
@@ -19,50 +42,45 @@ class VideoSource:
     """A video, and which of its frames to look at.
 
     Attributes:
-        place: A path, an address, a pattern of pictures, or the number of a camera.
+        place: A path, an address, `-` for the standard input, a pattern of pictures, or the number of a camera.
         frame_range: First frame and the one after the last (or None), as of the whole video.
         fps: Frames per second to look at; None: all.
+        endless: Whether it goes on by itself even if its kind doesn't tell; it is opened again when it breaks off.
+        given_name: A name that tells it from others of its kind; empty: found from the place.
     """
 
     place: str | int
     frame_range: tuple[int, int | None] | None = None
     fps: float | None = None
+    endless: bool = False
+    given_name: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the folder for the results."""
-        if isinstance(self.place, int):
-            return f"camera{self.place}"
-        if self.place.startswith(ADDRESS_BEGINNINGS):
-            address = urlparse(self.place)
-            return Path(address.path).stem or address.netloc.replace(":", "_")
-        if is_pattern(self.place):
-            return Path(self.place).resolve().parent.name
-        return Path(self.place).resolve().name if Path(self.place).is_dir() else Path(self.place).stem
+        """Name of the folder for the results: one plain name, which leads nowhere else."""
+        return self.given_name or "_".join(name_parts(self.place)[-1:])
 
     @property
     def is_live(self) -> bool:
-        """Whether it can be read only once."""
-        return is_live(self.place)
+        """Whether it goes on by itself."""
+        return self.endless or is_live(self.place)
+
+    @property
+    def is_read_once(self) -> bool:
+        """Whether it can't be read a second time."""
+        return self.is_live or self.place == STANDARD_INPUT
 
     @property
     def may_have_sound(self) -> bool:
-        """Whether it is a file or an address that can be opened for its sound."""
-        if isinstance(self.place, int) or self.is_live or is_pattern(self.place) or is_picture(self.place):
+        """Whether it is a file or an address that can be opened once more for its sound."""
+        if isinstance(self.place, int) or self.is_read_once or is_pattern(self.place) or is_picture(self.place):
             return False
         return not os.path.isdir(self.place)
 
     def num_frames(self) -> int | None:
-        """How many frames are to be expected, for a bar of progress; None if nothing is known before reading."""
+        """How many frames are asked for; None if that depends on the video."""
         first, end = self.frame_range or (0, None)
-        kept = 1.0
-        if isinstance(self.place, str) and os.path.exists(self.place) and not is_picture(self.place):
-            info = video_info(self.place)
-            if info.num_frames is not None:
-                end = min(end or info.num_frames, info.num_frames)
-            if self.fps is not None:
-                kept = min(1.0, self.fps / float(info.fps))
-        return None if end is None else max(1, round((end - first) * kept))
+        return None if end is None else end - first
 
 
 @dataclass
@@ -71,72 +89,147 @@ class Reading:
 
     Attributes:
         source: What is read.
+        info: What is known of the video.
         times: When each frame that was read is shown, in seconds from the start of the video.
-        size_hw: Height and width of the frames in pixels.
-        problem: Why the video broke off, or None.
     """
 
     source: VideoSource
     times: list[float] = field(default_factory=list)
-    size_hw: tuple[int, int] = (0, 0)
-    problem: str | None = None
 
     def __post_init__(self) -> None:
-        """Open the source: what can't be opened is said here."""
-        self.frames = open_timed_frames(self.source.place, self.source.frame_range, self.source.fps)
+        """Open the source and decode its first frame: what can't be read is said here."""
+        source = self.source
+        self.timed = open_reading(source.place, source.frame_range, source.fps, source.endless)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames up to where the video breaks off."""
-        try:
-            for time, frame in self.frames:
-                self.times.append(time)
-                self.size_hw = (frame.shape[0], frame.shape[1])
-                yield frame
-        except TruncatedVideoError as error:
-            self.problem = str(error)
+        """The frames that can be decoded."""
+        for time, frame in self.timed:
+            self.times.append(time)
+            yield frame
+
+    @property
+    def info(self) -> VideoInfo:
+        """What is known of the video; of the whole, not of the frames that are looked at."""
+        return self.timed.info
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the frames in pixels."""
+        return self.info.size_hw
+
+    @property
+    def bad_packets(self) -> int:
+        """How many packets, or pictures of a folder, could not be decoded so far."""
+        return self.timed.bad_packets
+
+    @property
+    def problem(self) -> str | None:
+        """What was missing so far, or None."""
+        return self.timed.problem
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames are to be expected, for a bar of progress; None if the source doesn't say."""
+        first, end = self.source.frame_range or (0, None)
+        if self.info.num_frames is not None:
+            end = min(end or self.info.num_frames, self.info.num_frames)
+        kept = 1.0 if self.source.fps is None else min(1.0, self.source.fps / float(self.info.fps))
+        return None if end is None else max(1, round((end - first) * kept))
 
 
 def find_sources(
-    places: Sequence[str], frame_range: tuple[int, int | None] | None = None, fps: float | None = None
+    places: Sequence[str],
+    frame_range: tuple[int, int | None] | None = None,
+    fps: float | None = None,
+    endless: bool = False,
 ) -> list[VideoSource]:
-    """The videos that the arguments of a command stand for.
+    """The videos that the arguments of a command stand for, each once and under a name of its own.
 
     Args:
-        places: Paths, addresses, patterns, or numbers of cameras. A pattern of videos and a folder of videos stand for
-            all of them.
+        places: Paths, addresses, patterns, numbers of cameras, or `-`. A pattern of videos and a folder of videos
+            stand for all of them.
         frame_range: As in `VideoSource`, for each.
         fps: Likewise.
+        endless: Likewise.
 
     Raises:
         FileNotFoundError: If there is nothing at a path, or a pattern matches nothing.
-        ValueError: If a camera would never end.
+        ValueError: If a camera would never end, and `endless` doesn't say that it may.
     """
     found: list[str | int] = []
-    for place in places:
-        if place.isdecimal() and not os.path.exists(place):
-            found.append(int(place))
-        elif place.startswith(ADDRESS_BEGINNINGS):
+    for place in map(local_path, places):
+        if is_address(place) or place == STANDARD_INPUT:
             found.append(place)
+        elif os.path.exists(place):
+            found += videos_of_folder(Path(place)) or [place]
+        elif place.isdecimal():
+            found.append(int(place))
         elif is_pattern(place):
             files = matching_files(place)
             found += [place] if all(is_picture(file) for file in files) else files
-        elif not os.path.exists(place):
-            raise FileNotFoundError(f"{place}: no such file or folder")
         else:
-            found += videos_of_folder(Path(place)) or [place]
-    sources = [VideoSource(place, frame_range, fps) for place in found]
+            raise FileNotFoundError(f"{place}: no such file or folder")
+    found = list(dict.fromkeys(found))
     _, end = frame_range or (0, None)
-    for source in sources:
-        if source.is_live and end is None:
-            raise ValueError(f"{source.place}: a camera has no end: say how many frames to take, as --frames :300")
-    return sources
+    for source in found:
+        if is_live(source) and end is None and not endless:
+            raise ValueError(f"{source}: a camera has no end: say how many frames to take, as --frames :300")
+    names = distinct_names([name_parts(place) for place in found])
+    return [VideoSource(place, frame_range, fps, endless, name) for place, name in zip(found, names, strict=True)]
 
 
 def videos_of_folder(folder: Path) -> list[str]:
-    """Video files of a folder, sorted; none if it is a file, or a folder of pictures."""
+    """Video files of a folder in natural order; none if it is a file, or rather a folder of pictures.
+
+    Animated pictures count as videos. Of a folder with videos and pictures the greater number tells what it is.
+    """
     if not folder.is_dir():
         return []
-    files = sorted(folder.iterdir())
-    if any(file.suffix.lower() in IMAGE_SUFFIXES for file in files):
+    listed = sorted(filter(is_listed, folder.iterdir()), key=natural_order)
+    pictures = [file for file in listed if is_picture(file)]
+    videos = [file for file in listed if file.suffix.lower() in VIDEO_SUFFIXES]
+    if pictures and not videos and is_animated(pictures[0]):
+        return [str(file) for file in pictures]
+    if len(pictures) > len(videos):
         return []
-    return [str(file) for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+    if pictures and videos:
+        logger.warning("%s: a folder of videos; its %d pictures are left out", folder, len(pictures))
+    return [str(file) for file in videos]
+
+
+def name_parts(place: str | int) -> list[str]:
+    """Names that tell a source from others, the nearest last: those of its folders, and its own without suffix."""
+    if isinstance(place, int):
+        return [f"camera{place}"]
+    if place == STANDARD_INPUT:
+        return ["stdin"]
+    if is_address(place):
+        address = urlparse(place)
+        folders = [address.netloc.rpartition("@")[2].replace(":", "_")]  # without a password
+        names = unquote(address.path).split("/")
+    else:
+        path = Path(place).parent if is_pattern(place) else Path(place)
+        folders = list(path.resolve().parts[1:] if path.is_dir() else path.absolute().parent.parts[1:])
+        names = [] if path.is_dir() else [path.name]
+    parts = [part for part in (*folders, *names) if part.strip(". ")]  # "." and ".." would lead elsewhere
+    if any(names) and parts:
+        stem = Path(parts[-1]).stem
+        parts[-1] = stem if stem.strip(". ") else parts[-1]
+    return parts or ["video"]
+
+
+def distinct_names(parts: list[list[str]]) -> list[str]:
+    """The last of each source's names, with as many of those before as tell all sources apart; or numbers."""
+    names = [own[-1] for own in parts]
+    for depth in range(2, 1 + max(map(len, parts), default=0)):
+        times = Counter(names)
+        if max(times.values()) == 1:
+            break
+        names = ["_".join(own[-depth:]) if times[name] > 1 else name for name, own in zip(names, parts, strict=True)]
+    times = Counter(names)
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        if times[name] > 1:
+            seen[name] += 1
+            names[index] = f"{name}_{seen[name]}"
+    return names

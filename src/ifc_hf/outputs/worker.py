@@ -15,7 +15,7 @@ from .drawing import TrackDrawer
 from .files import FILES, OF_FRAMES
 from .locks import locked
 from .plan import Order, VideoTask, find_earlier
-from .prediction import Prediction
+from .prediction import Prediction, ratio_from_text
 from .segmenting import FrameTaker, replay, segment
 from .source import VideoSource
 from .threads import write_behind
@@ -99,7 +99,7 @@ class VideoWorker:
     def find_tracks(self, task: VideoTask) -> Prediction:
         """Finds a video's tracks; of what can't be read again, writes what is made of its frames meanwhile."""
         source, folder, order = task.source, task.folder, self.order
-        if not source.is_live:
+        if not source.is_read_once:
             take_frame = self.frame_taker(source)
             return segment(self.segmenter(), source, order.settings, task.fingerprints, take_frame)
         of_frames = [name for name in OF_FRAMES if name in order.outputs]
@@ -135,7 +135,10 @@ class VideoWorker:
         """Reads the video once more and writes the outputs that are made of its frames."""
         times = prediction.frame_times_seconds
         with ExitStack() as stack:
-            writers = OutputWriters(stack, of_frames, folder, source, prediction.num_frames, prediction.fps, times[0])
+            aspect = ratio_from_text(prediction.sample_aspect_ratio)
+            writers = OutputWriters(
+                stack, of_frames, folder, source, prediction.num_frames, prediction.fps, times[0], aspect
+            )
             add = stack.enter_context(write_behind(writers.add))
             for shot in replay(prediction, source, make_drawer(of_frames, self.order.style)):
                 add(shot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 
 from .drawing import DrawingStyle, TrackDrawer
@@ -28,6 +29,7 @@ class OutputWriters:
         num_frames: Its length.
         fps: Its frames per second.
         start: Where in the source the first frame lies, in seconds.
+        sample_aspect_ratio: Width of a pixel over its height.
     """
 
     def __init__(
@@ -39,11 +41,12 @@ class OutputWriters:
         num_frames: int,
         fps: float,
         start: float = 0.0,
+        sample_aspect_ratio: Fraction = Fraction(1),
     ) -> None:
         sound_of = str(source.place) if source.may_have_sound else None
         makers: dict[str, Callable[[Path], ShotWriter]] = {
             "masks": IdMaps,
-            "video": lambda path: DrawnVideo(path, fps, sound_of, start),
+            "video": lambda path: DrawnVideo(path, fps, sound_of, start, sample_aspect_ratio),
             "gif": lambda path: Animation(path, num_frames, fps),
             "sheet": lambda path: ContactSheet(path, num_frames),
             "cutouts": Cutouts,
