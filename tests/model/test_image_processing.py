@@ -345,6 +345,105 @@ def test_coco_annotation_of_an_image():
     assert labels["masks"].any()
 
 
+# Maps of instance ids
+
+IDS = np.zeros((2, 25, 37), np.int64)
+IDS[0, 3:9, 4:12] = 7
+IDS[:, 10:20, 20:30] = 9
+CLASSES = {7: 2, 9: 0}
+
+
+def expected_labels():
+    annotation = {"class_labels": [2, 0], "masks": np.stack([IDS == 7, IDS == 9])}
+    return small_processor()(random_video(2, 25, 37), annotation)["labels"][0]
+
+
+def assert_same_labels(labels, expected):
+    assert torch.equal(labels["class_labels"], expected["class_labels"])
+    assert torch.equal(labels["masks"], expected["masks"])
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        IDS,
+        IDS.astype(np.float32),
+        torch.from_numpy(IDS),
+        list(IDS),
+        [Image.fromarray(one.astype(np.uint8)) for one in IDS],
+        [IDS[0], torch.from_numpy(IDS[1])],
+    ],
+    ids=["array", "floats", "tensor", "arrays", "pictures", "mixed"],
+)
+@pytest.mark.parametrize("classes", [CLASSES, [CLASSES, {9: 0}]], ids=["of the video", "of each frame"])
+def test_maps_of_instance_ids(maps, classes):
+    options = {"segmentation_maps": maps, "instance_id_to_semantic_id": classes, "ignore_index": 0}
+    inputs = small_processor()(random_video(2, 25, 37), **options)
+    assert_same_labels(inputs["labels"][0], expected_labels())
+
+
+def test_maps_of_several_videos():
+    videos = [random_video(2, 25, 37), random_video(1, 25, 37)]
+    maps = [IDS, IDS[0]]
+    for classes in (CLASSES, [CLASSES, CLASSES]):
+        inputs = small_processor(ignore_index=0)(videos, segmentation_maps=maps, instance_id_to_semantic_id=classes)
+        assert_same_labels(inputs["labels"][0], expected_labels())
+        assert inputs["labels"][1]["class_labels"].tolist() == [2, 0] and not inputs["labels"][1]["masks"][:, 1].any()
+
+
+def test_maps_are_read_as_mask2formers_processor_reads_them():
+    from transformers import Mask2FormerImageProcessorPil
+
+    image = random_video(1, 24, 36)[0]
+    for options in (
+        {"instance_id_to_semantic_id": {0: 1, 7: 2, 9: 2}},
+        {"instance_id_to_semantic_id": CLASSES, "ignore_index": 0},
+        {"instance_id_to_semantic_id": {7: 3, 9: 1}, "ignore_index": 255, "do_reduce_labels": True},
+        {"ignore_index": 255, "do_reduce_labels": True},
+        {},
+    ):
+        maps = IDS[0, :24, :36]
+        kept = {name: options.pop(name) for name in ("ignore_index", "do_reduce_labels") if name in options}
+        theirs = Mask2FormerImageProcessorPil(do_resize=False, size_divisor=1, **kept)(
+            image, segmentation_maps=maps, return_tensors="pt", **options
+        )
+        ours = IfcImageProcessor(do_resize=False, **kept)(image, segmentation_maps=maps, **options)["labels"][0]
+        assert torch.equal(ours["class_labels"], theirs["class_labels"][0])
+        assert torch.equal(ours["masks"][:, 0], theirs["mask_labels"][0].bool())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"segmentation_maps": IDS}, "video 0, instance 1: class label 7 is out of range"),
+        ({"segmentation_maps": IDS, "instance_id_to_semantic_id": CLASSES},
+         "video 0, segmentation map, frame 0: instance 0 is not in .* ignore_index"),
+        ({"segmentation_maps": IDS, "instance_id_to_semantic_id": {7: 2}, "ignore_index": 0},
+         "frame 0: instance 9 is not in instance_id_to_semantic_id"),
+        ({"segmentation_maps": IDS, "instance_id_to_semantic_id": [CLASSES, {9: 1}], "ignore_index": 0},
+         "frame 1: instance 9 is of class 1, but of class 0 in the frames before"),
+        ({"segmentation_maps": IDS, "instance_id_to_semantic_id": [CLASSES], "ignore_index": 0},
+         "one for each of the 2 frames, got 1"),
+        ({"segmentation_maps": IDS[:1]}, "one for each of the 2 frames, got 1"),
+        ({"segmentation_maps": IDS[:, :-1]}, r"frame 0: expected \(height, width\) \(25, 37\), got \(24, 37\)"),
+        ({"segmentation_maps": IDS / 2}, "frame 0: expected whole numbers as ids, got float64"),
+        ({"segmentation_maps": IDS > 0}, "expected whole numbers as ids, got bool"),
+        ({"segmentation_maps": IDS, "do_reduce_labels": True}, "do_reduce_labels needs an ignore_index"),
+        ({"segmentation_maps": IDS, "annotations": []}, "annotations or segmentation_maps, got both"),
+        ({"instance_id_to_semantic_id": CLASSES}, "needs segmentation_maps"),
+    ],
+)  # fmt: skip
+def test_bad_maps(options, message):
+    with pytest.raises(ValueError, match=message):
+        small_processor(num_labels=3)(random_video(2, 25, 37), **options)
+
+
+@pytest.mark.parametrize("options", [{"segmentation_maps": [IDS]}, {"segmentation_maps": 3}])
+def test_maps_of_another_number_of_videos(options):
+    with pytest.raises(ValueError, match="segmentation_maps: expected a list with one entry for each of the 2 videos"):
+        small_processor()([random_video(2, 25, 37)] * 2, **options)
+
+
 def test_a_visible_instance_with_an_empty_mask_counts():
     instance = {"category_id": 1, "segmentations": [np.zeros((25, 37), bool), None]}
     assert small_processor()(random_video(2, 25, 37), [instance])["labels"][0]["masks"].shape == (1, 2, 12, 18)

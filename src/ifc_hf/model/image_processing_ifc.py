@@ -27,6 +27,7 @@ from transformers.processing_utils import ImagesKwargs
 from .annotations import LabelSpace, make_labels, split_annotations
 from .frames import Frame, frame_size_hw, resize_frame, resized_size_hw, split_videos, to_frame
 from .post_processing import ClipOutputs, clips_from_outputs, images_from_outputs
+from .segmentation_maps import annotation_from_maps, split_instance_classes, split_maps
 
 if TYPE_CHECKING:
     # Brings all code along when a processor is saved: pushes of a running `Trainer` save the processor and take from
@@ -41,11 +42,15 @@ class IfcImageProcessorKwargs(ImagesKwargs, total=False):
         do_flip_channel_order: Feed the channels as BGR; `image_mean` and `image_std` are then in that order too.
         category_id_to_label: Class label of every `category_id` of annotations; None: the id less one (YouTube-VIS).
         num_labels: Number of classes, to check labels against; None: not checked.
+        ignore_index: In `segmentation_maps`, the id of pixels that belong to no instance; None: there are none.
+        do_reduce_labels: Whether 0 is the background of `segmentation_maps`, and ids and classes count from 1.
     """
 
     do_flip_channel_order: bool | None
     category_id_to_label: dict[int, int] | None
     num_labels: int | None
+    ignore_index: int | None
+    do_reduce_labels: bool | None
 
 
 # auto_docstring describes images; this class takes videos, and documents itself.
@@ -90,7 +95,14 @@ class IfcImageProcessor(BaseImageProcessor):
         self._set_attributes(**kwargs)
 
     def __call__(  # type: ignore[override]  # videos are no `ImageInput`
-        self, videos: Any = None, annotations: Any = None, *, images: Any = None, **kwargs: Any
+        self,
+        videos: Any = None,
+        annotations: Any = None,
+        *,
+        images: Any = None,
+        segmentation_maps: Any = None,
+        instance_id_to_semantic_id: Any = None,
+        **kwargs: Any,
     ) -> BatchFeature:
         """Turn videos, and annotations if given, into model inputs.
 
@@ -102,6 +114,11 @@ class IfcImageProcessor(BaseImageProcessor):
                 in YouTube-VIS form: dicts with `category_id` and, per frame, `segmentations` (RLE, polygons, array, or
                 None where absent). Crowds and instances absent from all frames are left out.
             images: Another name for `videos`, which Transformers' own tools use.
+            segmentation_maps: Instead of annotations, as Mask2Former's processor takes them: the instance id of every
+                pixel. For a video (L, H0, W0) whole numbers or L maps (arrays, tensors, PIL images); a list with an
+                entry per video. An id is the same object in all frames of a video.
+            instance_id_to_semantic_id: Class label of every id: a dict for all, for a video, or for each of its
+                frames. None: the id is the class label. `ignore_index` and `do_reduce_labels` say what background is.
             **kwargs: Options of the processor for this call only, `return_tensors` ("pt" or "np"), `device`.
 
         Returns:
@@ -114,7 +131,9 @@ class IfcImageProcessor(BaseImageProcessor):
         if (videos is None) == (images is None):
             raise ValueError("expected videos (one video or a list of them), or images, but not both")
         kwargs.setdefault("return_tensors", "pt")
-        return self.preprocess(images if videos is None else videos, annotations, **kwargs)
+        return self.preprocess(
+            images if videos is None else videos, annotations, segmentation_maps, instance_id_to_semantic_id, **kwargs
+        )
 
     def post_process_instance_segmentation(
         self,
@@ -166,9 +185,21 @@ class IfcImageProcessor(BaseImageProcessor):
 
     # Documented by `__call__`.
     # trf-ignore: TRF057
-    def preprocess(self, images: Any, annotations: Any = None, **kwargs: Any) -> BatchFeature:
+    def preprocess(
+        self,
+        images: Any,
+        annotations: Any = None,
+        segmentation_maps: Any = None,
+        instance_id_to_semantic_id: Any = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
         """Same as calling the processor."""
-        return super().preprocess(images, annotations, **kwargs)
+        if annotations is not None and segmentation_maps is not None:
+            raise ValueError("expected annotations or segmentation_maps, got both")
+        if segmentation_maps is None and instance_id_to_semantic_id is not None:
+            raise ValueError("instance_id_to_semantic_id needs segmentation_maps")
+        maps = None if segmentation_maps is None else (segmentation_maps, instance_id_to_semantic_id)
+        return super().preprocess(images, annotations, maps, **kwargs)
 
     def preprocess_frame(self, frame: Any) -> tuple[Tensor, tuple[int, int]]:
         """Prepares one frame of a video that comes in frame by frame.
@@ -203,21 +234,25 @@ class IfcImageProcessor(BaseImageProcessor):
         return to_frame(image, channels_first=ChannelDimension(input_data_format) == ChannelDimension.FIRST)
 
     def _preprocess_image_like_inputs(  # type: ignore[override]  # annotations come with the images
-        self, images: Any, annotations: Any = None, **kwargs: Any
+        self, images: Any, annotations: Any = None, maps: tuple[Any, Any] | None = None, **kwargs: Any
     ) -> BatchFeature:
         raw_videos, is_batch = split_videos(images)
         videos = self._checked_videos(raw_videos, **kwargs)
         inputs = self._preprocess(videos, **kwargs)
+        sizes_hw = [frame_size_hw(video[0]) for video in videos]
+        lengths = [len(video) for video in videos]
+        if maps is not None:
+            annotations = _annotations_from_maps(*maps, lengths, sizes_hw, is_batch, **kwargs)
         if annotations is None:
             return inputs
         _, T, _, H, W = inputs["pixel_values"].shape
         label_space = LabelSpace(kwargs["category_id_to_label"], kwargs["num_labels"])
         labels = []
         for index, annotation in enumerate(split_annotations(annotations, len(videos), is_batch)):
-            size_hw = frame_size_hw(videos[index][0])
+            size_hw = sizes_hw[index]
             new_size_hw = self._resized_hw(size_hw, kwargs["do_resize"], kwargs["size"])
             try:
-                arrays = make_labels(annotation, len(videos[index]), size_hw, new_size_hw, (T, H, W), label_space)
+                arrays = make_labels(annotation, lengths[index], size_hw, new_size_hw, (T, H, W), label_space)
             except ValueError as error:
                 raise ValueError(f"video {index}, {error}") from error
             labels.append(dict(BatchFeature(arrays, tensor_type=kwargs["return_tensors"])))
@@ -295,6 +330,33 @@ class IfcImageProcessor(BaseImageProcessor):
                 target.copy_(pixels.flip(0) if do_flip_channel_order else pixels)
                 target.sub_(mean).div_(std)
         return BatchFeature({"pixel_values": pixel_values, "pixel_mask": pixel_mask}, tensor_type=return_tensors)
+
+
+def _annotations_from_maps(
+    maps: Any,
+    instance_id_to_semantic_id: Any,
+    lengths: list[int],
+    sizes_hw: list[tuple[int, int]],
+    is_batch: bool,
+    *,
+    ignore_index: int | None,
+    do_reduce_labels: bool | None,
+    **kwargs: Any,
+) -> Any:
+    """Maps of instance ids as annotations, of one video or of several as the videos came."""
+    annotations = []
+    maps_per_video = split_maps(maps, len(lengths), is_batch)
+    classes_per_video = split_instance_classes(instance_id_to_semantic_id, len(lengths), is_batch)
+    for index, (own_maps, classes) in enumerate(zip(maps_per_video, classes_per_video, strict=True)):
+        try:
+            annotations.append(
+                annotation_from_maps(
+                    own_maps, classes, lengths[index], sizes_hw[index], ignore_index, bool(do_reduce_labels)
+                )
+            )
+        except ValueError as error:
+            raise ValueError(f"video {index}, {error}") from error
+    return annotations if is_batch else annotations[0]
 
 
 def _padded_size_hw(

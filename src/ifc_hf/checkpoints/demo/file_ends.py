@@ -1,0 +1,1 @@
+../../model/file_ends.py

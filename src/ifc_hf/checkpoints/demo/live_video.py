@@ -1,0 +1,1 @@
+../../model/live_video.py

@@ -1,0 +1,1 @@
+../../model/picture_files.py

@@ -1,0 +1,1 @@
+../../model/segmentation_maps.py
