@@ -74,9 +74,9 @@ BACKBONE_STRIDES = (8, 16, 32)
 # A prepared attention mask in the form of the attention implementation: dense, or flex attention's block mask.
 Mask: TypeAlias = "Tensor | BlockMask | None"
 
-# Keywords that Transformers' own tools pass to any vision model. They change nothing here: positions fit every size,
-# and nothing is cached.
-KEYWORDS_WITHOUT_EFFECT = ("interpolate_pos_encoding", "use_cache")
+# Keywords that Transformers' own tools pass to any vision model or any encoder with a decoder. They change nothing
+# here: positions fit every size, nothing is cached, and the decoder's input are learned queries.
+KEYWORDS_WITHOUT_EFFECT = ("interpolate_pos_encoding", "use_cache", "decoder_input_ids", "decoder_attention_mask")
 KNOWN_KEYWORDS = frozenset((*TransformersKwargs.__annotations__, *KEYWORDS_WITHOUT_EFFECT))
 
 
@@ -1021,7 +1021,9 @@ def known_keywords(kwargs: Mapping[str, Any], owner: str, parameters: tuple[str,
         TypeError: If a keyword means nothing to the model: a misspelt `labels` would train nothing, without a word.
     """
     if unknown := sorted(set(kwargs) - KNOWN_KEYWORDS):
-        names = sorted({"pixel_values", "pixel_mask", *parameters, *KNOWN_KEYWORDS})
+        names = sorted(
+            {"pixel_values", "pixel_mask", *parameters, *KNOWN_KEYWORDS}.difference(KEYWORDS_WITHOUT_EFFECT)
+        )
         near = [match for name in unknown for match in get_close_matches(name, names, n=1)]
         hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(names)}"
         raise TypeError(f"{owner}: unknown keyword {', '.join(unknown)}; {hint}")
