@@ -14,9 +14,10 @@ from ifc_hf.checkpoints import find_checkpoint
 from ifc_hf.data.augmentation import MAX_LONGER_SIDE
 from ifc_hf.data.class_names import CLASS_NAMES
 from ifc_hf.data.clips import MAX_FRAME_DISTANCE
+from ifc_hf.data.orientation import OrientationSampler
 from ifc_hf.data.synthetic import write_synthetic_coco, write_synthetic_ytvis
 from ifc_hf.loading import load_config
-from ifc_hf.training import load_recipe, recipe_names
+from ifc_hf.training import IfcTrainingArguments, load_recipe, recipe_names
 from ifc_hf.training.recipe import Recipe
 from ifc_hf.training.session import (
     config_fields,
@@ -102,6 +103,7 @@ def values_of(name: str) -> dict[str, Any]:
         "INPUT.MAX_SIZE_TEST": processor.size.longest_edge,
         "INPUT.CROP.ENABLED": augmentation.crop_range is not None,
         "INPUT.CROP.SIZE": augmentation.crop_range and list(augmentation.crop_range),
+        "DATALOADER.ASPECT_RATIO_GROUPING": args.same_orientation,
         "DATALOADER.NUM_WORKERS": args.dataloader_num_workers,
     }  # fmt: skip
     assert recipe.data["num_frames"] == config.num_frames
@@ -177,7 +179,7 @@ def test_all_recorded_values_are_compared():
     behaviour = {  # constants of the code, with tests of their own
         "INPUT.AUGMENTATIONS", "INPUT.CROP.TYPE", "INPUT.MIN_SIZE_TRAIN_SAMPLING", "INPUT.RANDOM_FLIP",
         "INPUT.SAMPLING_FRAME_SHUFFLE", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "SOLVER.WARMUP_FACTOR",
-        "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "DATALOADER.ASPECT_RATIO_GROUPING",
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS",
     }  # fmt: skip
     assert recorded - set(values_of("coco")) == behaviour
 
@@ -301,3 +303,10 @@ def test_the_folder_of_detectron2_is_the_default(tmp_path, monkeypatch, coco_che
     for name, number in (("ytvis_2019", 2), ("coco", 3)):
         [(_, rows)], _ = load_rows(load_recipe(name), None, None, cache_dir=str(tmp_path / "cache"))
         assert len(rows) == number
+
+
+def test_the_trainer_makes_batches_of_one_orientation(tmp_path, coco_checkpoint):
+    trainer = trainer_of("coco", tmp_path, coco_checkpoint)
+    assert isinstance(trainer.get_train_dataloader().batch_sampler.sampler, OrientationSampler)
+    with pytest.raises(ValueError, match="same_orientation and train_sampling_strategy='sequential' contradict"):
+        IfcTrainingArguments(str(tmp_path), same_orientation=True, train_sampling_strategy="sequential", **ON_CPU)

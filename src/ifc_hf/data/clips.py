@@ -48,7 +48,12 @@ class ClipDataset(Dataset[Clip], ABC):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __getitem__(self, index: int) -> Clip:
-        return self.draw(index, np.random.default_rng([self.seed, int(self._epoch), index]))
+        return self.draw(index, np.random.default_rng([self.seed, self.epoch, index]))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose clips are drawn."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose clips are drawn; `Trainer` calls it."""

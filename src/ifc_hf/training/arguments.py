@@ -54,6 +54,8 @@ class IfcTrainingArguments(TrainingArguments):
         early_stopping_patience: Stop after so many evaluations that did not better `metric_for_best_model`, and keep
             the best checkpoint. Sets `load_best_model_at_end`, and evaluates as often as it saves unless
             `eval_strategy` says otherwise.
+        same_orientation: Clips that are padded to one size are all wider than high, or none of them is: less padding,
+            so less memory.
         eval_num_frames: Window T of the evaluation; None: the model's `num_frames`.
         eval_clip_stride: Frames from one window of the evaluation to the next.
         eval_score_threshold: Tracks are reported under a class if its probability exceeds this.
@@ -79,6 +81,7 @@ class IfcTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better score."}
     )
+    same_orientation: bool = field(default=False, metadata={"help": "Batches of wide or of tall frames alone."})
     eval_num_frames: int | None = field(default=None, metadata={"help": "Window of the evaluation, in frames."})
     eval_clip_stride: int = field(default=1, metadata={"help": "Frames from one window to the next in evaluation."})
     eval_score_threshold: float = field(default=0.01, metadata={"help": "Smallest class probability to report."})
@@ -105,6 +108,10 @@ class IfcTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"lr_drop_steps={self.lr_drop_steps} and lr_scheduler_type={self.schedule_name!r} "
                 "contradict each other: give one of them"
+            )
+        if self.same_orientation and self.train_sampling_strategy != "random":
+            raise ValueError(
+                f"same_orientation and train_sampling_strategy={self.train_sampling_strategy!r} contradict each other"
             )
         if self.lr_scheduler_kwargs and self.drops_learning_rate:
             raise ValueError(f"lr_scheduler_kwargs={self.lr_scheduler_kwargs} has no effect without lr_scheduler_type")

@@ -23,6 +23,7 @@ from transformers.trainer_utils import (
 from ..cards.trained import training_card
 from ..data.collator import ClipCollator
 from ..data.labels import label_names, match_labels
+from ..data.orientation import OrientationSampler
 from ..evaluation import YtvisAccumulator
 from ..files import write_text
 from ..model.video_segmenter import IfcVideoSegmenter
@@ -164,6 +165,12 @@ class IfcTrainer(Trainer):
         loader = super().get_train_dataloader()
         loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
         return loader
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        clips = self.train_dataset if train_dataset is None else train_dataset
+        if not self.args.same_orientation:
+            return super()._get_train_sampler(clips)
+        return OrientationSampler(clips, self._train_batch_size, self.args.seed)
 
     def train(
         self,
