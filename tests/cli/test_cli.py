@@ -206,7 +206,7 @@ def test_folder_with_a_bad_picture_gives_the_others(model_folder, tmp_path, caps
     [
         ((), "the following arguments are required: COMMAND"),
         (("segment",), "invalid choice: 'segment'"),
-        (("predict", "a.mp4"), "the following arguments are required: -o/--output"),
+        (("predict",), "the following arguments are required: VIDEO"),
         (("predict", "a.mp4", "-o", "x", "--num-frames", "0"), "expected a whole number of at least 1, got '0'"),
         (("predict", "a.mp4", "-o", "x", "--clip-stride", "1.5"), "expected a whole number of at least 1, got '1.5'"),
         (("predict", "a.mp4", "-o", "x", "--threshold", "2"), "expected a number from 0 to 1, got '2'"),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer, draw_legend
+from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer
 from ifc_hf.outputs.instances import track_color
+from ifc_hf.outputs.labels import draw_legend
 from ifc_hf.outputs.pictures import Animation, ContactSheet, Cutouts, IdMaps
 from ifc_hf.outputs.writer import Shot
 
@@ -72,6 +73,9 @@ def test_trails_legend_and_labels_can_be_left_out():
 @pytest.mark.parametrize("height", [80, 120, 240])
 def test_a_legend_leaves_half_of_a_low_frame(height):
     frame = np.full((height, 320, 3), 200, np.uint8)
-    drawn = draw_legend(frame.copy(), {track: f"#{track} cat 0.90" for track in range(20)})
+    drawn = frame.copy()
+    legend = {track: f"#{track} cat 0.90" for track in range(20)}
+    area = draw_legend(drawn, legend, {track: track_color(track) for track in legend})
+    assert area.num_pixels <= frame[..., 0].size / 10
     changed = (drawn != frame).any(axis=(1, 2))
     assert changed.any() and not changed[height // 2 + 1 :].any()

@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 DEMO = "demo"
+# What a command says of it, in one line.
+SHIPPED_MODEL_NOTE = (
+    "The shipped model is a small one, trained on generated clips of cut-outs: it knows drawings. For real videos "
+    "take the authors' weights: docs/weights.md, or github.com/sukjunhwang/IFC (Model Checkpoints) and ifc-hf convert."
+)
 
 
 def default_checkpoint() -> Path:

@@ -10,11 +10,9 @@ from pathlib import Path
 from ..samples import CLIPS, sample_clip
 from . import predict
 
-LEAST_SCORE = 0.6  # the small model is sure of its best tracks and reports many doubtful ones besides
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declares the command's arguments."""
     default = Path("ifc_hf_demo")
     parser.add_argument(
         "-o", "--output", type=Path, default=default, help="folder for the results (default: %(default)s)"
@@ -23,12 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clip", choices=CLIPS, action="append", help="sample clip, may be given again (default: all of them)"
     )
     predict.add_model_arguments(parser)
-    parser.set_defaults(threshold=LEAST_SCORE)
     predict.add_output_arguments(parser, ("tracks", "video", "sheet"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment the sample clips.
+    """Segments the sample clips.
 
     Args:
         args: As declared by `add_arguments`.
@@ -36,7 +33,5 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit code of `ifc-hf predict`.
     """
-    if args.model == predict.default_model():
-        print("The model is a small one, trained on generated clips of cut-outs; see its README.md.")
     videos = [str(sample_clip(name)) for name in args.clip or CLIPS]
     return predict.run(argparse.Namespace(**vars(args), videos=videos, frames=None, fps=None, overwrite=True))

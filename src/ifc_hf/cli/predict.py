@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoints import default_checkpoint
+from ..checkpoints import SHIPPED_MODEL_NOTE, default_checkpoint
 from ..outputs.files import FILES, OUTPUTS
 from .arguments import frame_range, names, positive_float, positive_int, probability, some_of
 from .messages import machine_fault, one_line, print_error
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_OUTPUTS = ("tracks", "video")
+MIN_FRAMES = 3  # shorter tracks are mostly noise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, pattern, address or camera number")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), help="folder for the results (default: outputs)"
+    )
     parser.add_argument("--frames", type=frame_range, metavar="FIRST:END", help="look at these frames only, e.g. :300")
     parser.add_argument("--fps", type=positive_float, help="frames per second to look at; default: all")
     parser.add_argument("--overwrite", action="store_true", help="do videos again whose results are there")
@@ -69,6 +72,14 @@ def add_output_arguments(parser: argparse.ArgumentParser, default: tuple[str, ..
     parser.add_argument("--no-trails", action="store_true", help="draw no trails")
     parser.add_argument("--no-legend", action="store_true", help="draw no list of the tracks")
     parser.add_argument("--boxes", action="store_true", help="draw boxes, too")
+    parser.add_argument(
+        "--min-frames",
+        type=positive_int,
+        default=MIN_FRAMES,
+        help="draw tracks that are visible in so many frames of a shot (default: %(default)s)",
+    )
+    parser.add_argument("--no-cuts", action="store_true", help="draw tracks across cuts")
+    parser.add_argument("--duplicates", action="store_true", help="draw near copies of a better track, too")
 
 
 def default_model() -> str:
@@ -99,24 +110,31 @@ def run(args: argparse.Namespace) -> int:
     from ..outputs.ytvis_results import write_ytvis_results
     from ..processes import Processes
 
+    processes = Processes(args.device)
     style = drawing_style(args)
     sources = find_sources(args.videos, args.frames, args.fps)
     output_folders(sources, args.output)
     require_libraries(args.save, style)
-    settings = track_settings(args, load_config(args.model))
+    config = load_config(args.model)
+    settings = track_settings(args, config)
+    if processes.is_first:
+        for note in notes(settings, config):
+            print(note)
     check_writable(args.output)
-    processes = Processes(args.device)
     order = Order(settings, model_fingerprint(checkpoint_folder(args.model)), tuple(args.save), style, args.overwrite)
     tasks = plan(sources, args.output, order)
-    if processes.is_first:
-        for task in tasks:
-            if task.is_done:
-                print(f"{task.source.place}: done before, see {task.folder}")
+    failures = 0
+    for task in tasks if processes.is_first else ():
+        if task.is_done:
+            print(f"{task.source.place}: done before, see {task.folder}")
+            if task.problem:
+                print_error(f"{task.problem}; the results hold what was readable")
+                failures += 1
     segmenter = cache(lambda: load_segmenter(settings, processes.device))
     if any(task.needs_model for task in tasks):
         segmenter()  # what is wrong with it is said once, before the videos
     worker = VideoWorker(order, segmenter)
-    failures = do_tasks(worker, processes.share([task for task in tasks if not task.is_done]))
+    failures += do_tasks(worker, processes.share([task for task in tasks if not task.is_done]))
     failures = processes.total(failures)
     if "results" in args.save and processes.is_first:
         write_ytvis_results([task.folder / FILES["tracks"] for task in tasks], args.output)
@@ -159,7 +177,15 @@ def drawing_style(args: argparse.Namespace) -> "DrawingStyle":
     """How the arguments ask to draw."""
     from ..outputs.drawing import DrawingStyle
 
-    return DrawingStyle(not args.no_labels, not args.no_trails, not args.no_legend, args.boxes)
+    return DrawingStyle(
+        labels=not args.no_labels,
+        trails=not args.no_trails,
+        legend=not args.no_legend,
+        boxes=args.boxes,
+        min_frames=args.min_frames,
+        hide_duplicates=not args.duplicates,
+        split_at_cuts=not args.no_cuts,
+    )
 
 
 def track_settings(args: argparse.Namespace, config: "IfcConfig") -> "TrackSettings":
@@ -172,17 +198,32 @@ def track_settings(args: argparse.Namespace, config: "IfcConfig") -> "TrackSetti
     from ..outputs.prediction import TrackSettings
 
     id2label: Any = config.id2label  # annotated as what a configuration may be made from
-    known_label_ids(id2label, args.classes)
+    classes = None
+    if args.classes is not None:
+        classes = sorted(id2label[label_id] for label_id in known_label_ids(id2label, args.classes))
     return TrackSettings(
         model=args.model,
         num_frames=args.num_frames,
         clip_stride=args.clip_stride,
         threshold=default_threshold(config) if args.threshold is None else args.threshold,
         multi_label=args.multi_label,
-        classes=args.classes,
+        classes=classes,
         frames=None if args.frames is None else list(args.frames),
         fps=args.fps,
     )
+
+
+def notes(settings: "TrackSettings", config: "IfcConfig") -> list[str]:
+    """What one should know of these settings before one looks at the results."""
+    found = [SHIPPED_MODEL_NOTE] if settings.model == default_model() else []
+    num_frames = settings.num_frames or config.num_frames
+    if settings.clip_stride > num_frames:
+        empty = settings.clip_stride - num_frames
+        found.append(
+            f"{empty} of every {settings.clip_stride} frames stay empty: windows of {num_frames} frames lie "
+            f"{settings.clip_stride} frames apart (--num-frames, --clip-stride)"
+        )
+    return found
 
 
 def check_writable(output: Path) -> None:

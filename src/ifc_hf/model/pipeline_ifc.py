@@ -9,6 +9,7 @@ Letters: L frames of a video, n tracks in one frame, (H0, W0) size of the frames
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -216,7 +217,7 @@ def default_threshold(config: Any) -> float:
 
 
 def known_label_ids(id2label: dict[int, str], classes: list[str] | None) -> set[int]:
-    """Ids of the classes of these names; None stands for all.
+    """Ids of the classes of these names, whatever their case; None stands for all.
 
     Raises:
         ValueError: If the model doesn't know a class.
@@ -225,9 +226,15 @@ def known_label_ids(id2label: dict[int, str], classes: list[str] | None) -> set[
         return set(id2label)
     if isinstance(classes, str):
         raise ValueError(f"classes: expected a list of names, got the text {classes!r}")
-    if unknown := sorted(set(classes) - set(id2label.values())):
-        raise ValueError(f"classes: unknown {', '.join(unknown)}; the model knows {', '.join(id2label.values())}")
-    return {label_id for label_id, label in id2label.items() if label in classes}
+    known = {label.casefold(): label for label in id2label.values()}
+    if unknown := sorted({name for name in classes if name.casefold() not in known}):
+        similar = [match for name in unknown for match in get_close_matches(name.casefold(), known, n=1)]
+        question = f"; did you mean {', '.join(known[match] for match in similar)}?" if similar else ""
+        raise ValueError(
+            f"classes: unknown {', '.join(unknown)}; the model knows {', '.join(sorted(known.values()))}{question}"
+        )
+    wanted = {name.casefold() for name in classes}
+    return {label_id for label_id, label in id2label.items() if label.casefold() in wanted}
 
 
 def checked_batch_size(batch_size: int) -> int:

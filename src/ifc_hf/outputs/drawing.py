@@ -1,29 +1,18 @@
-"""Drawing of a whole video's tracks: what `visualization` draws on a frame, and trails and a legend."""
+"""Drawing of a whole video's tracks: what `instances` draws on a frame, and trails and a list of what is visible."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from ..model.masks import masks_to_boxes_xyxy
-from .instances import (
-    DARK_RGB,
-    LIGHT_RGB,
-    PALETTE_RGB,
-    Frame,
-    draw_instances,
-    line_width,
-    palette,
-    require_supervision,
-    sv,
-    track_color,
-)
+from .instances import Frame, cv2, line_width, paint_masks, require_supervision, track_color
+from .labels import draw_labels, draw_legend
 
 TRAIL_FRAMES = 40
-LEGEND_LINES = 8
+FADING_FRAMES = 30  # of these, the oldest
 
 
 @dataclass(frozen=True)
@@ -33,7 +22,7 @@ class DrawingStyle:
     Attributes:
         labels: Number, label and score at every object.
         trails: The way that the middle of every object went in the last frames.
-        legend: A list of the tracks in their colours.
+        legend: A list of the visible tracks in their colours.
         boxes: Boxes around the objects.
         min_frames: A track that is visible in fewer frames of a shot, and not in all of them, is not drawn.
         hide_duplicates: Draw near copies of a better track once.
@@ -62,7 +51,8 @@ class TrackDrawer:
     def __init__(self, style: DrawingStyle) -> None:
         require_supervision()
         self.style = style
-        self.trail_annotator: Any = None
+        self.trails: dict[int, deque[tuple[int, int, int]]] = {}  # track -> frame, x and y of its middle
+        self.num_frames = 0
 
     def draw(
         self,
@@ -72,72 +62,61 @@ class TrackDrawer:
         captions: Sequence[str],
         legend: Mapping[int, str],
     ) -> Frame:
-        """Draw the next frame.
+        """Draws the next frame.
 
         Args:
             frame: (H, W, 3) uint8 RGB; not changed.
-            masks: (N, H, W) bool.
+            masks: (N, H, W) bool, the most important first.
             track_ids: N numbers that choose the colours.
             captions: N texts.
-            legend: Text for every track that the legend shall name, best first.
+            legend: Text for every track that the list shall name, best first.
 
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        texts = captions if self.style.labels else None
-        drawn = draw_instances(frame, masks, track_ids, texts, boxes=self.style.boxes)
+        canvas = np.array(frame)
+        boxes_xyxy = masks_to_boxes_xyxy(masks).numpy()
+        shown = [place for place in range(len(masks)) if boxes_xyxy[place].any()]
+        paint_masks(canvas, masks, boxes_xyxy, track_ids, self.style.boxes)
         if self.style.trails:
-            drawn = self.draw_trails(drawn, masks, track_ids)
-        return draw_legend(drawn, legend) if self.style.legend and legend else drawn
+            self.draw_trails(canvas, boxes_xyxy[shown], [track_ids[place] for place in shown])
+        taken = []
+        if self.style.legend and legend:
+            area = draw_legend(canvas, legend, {track: track_color(track) for track in legend})
+            taken = [area] if area else []
+        if self.style.labels:
+            colors = [track_color(track_ids[place]) for place in shown]
+            draw_labels(canvas, boxes_xyxy[shown], [captions[place] for place in shown], colors, taken)
+        self.num_frames += 1
+        return canvas
 
-    def draw_trails(self, frame: Frame, masks: NDArray[np.bool_], track_ids: Sequence[int]) -> Frame:
-        """Add where the visible objects came from; the frame is drawn on."""
-        if self.trail_annotator is None:
-            self.trail_annotator = sv.TraceAnnotator(
-                color=palette(PALETTE_RGB),
-                color_lookup=sv.ColorLookup.TRACK,
-                trace_length=TRAIL_FRAMES,
-                thickness=2 * line_width(frame.shape),
-            )
-        shown = masks.any(axis=(1, 2))
-        if not shown.any():
-            return frame
-        detections = sv.Detections(
-            xyxy=masks_to_boxes_xyxy(masks[shown]).numpy(),
-            class_id=np.zeros(shown.sum(), int),
-            tracker_id=np.array(track_ids)[shown],
-        )
-        canvas = self.trail_annotator.annotate(np.ascontiguousarray(frame[..., ::-1]), detections)
-        return np.ascontiguousarray(canvas[..., ::-1])
+    def draw_trails(self, canvas: Frame, boxes_xyxy: NDArray[np.float32], track_ids: Sequence[int]) -> None:
+        """Adds where the visible objects came from; the older, the fainter."""
+        middles = np.round((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2).astype(int).tolist()
+        for (x, y), track_id in zip(middles, track_ids, strict=True):
+            trail = self.trails.setdefault(track_id, deque())
+            trail.append((self.num_frames, x, y))
+            while trail[0][0] <= self.num_frames - TRAIL_FRAMES:
+                trail.popleft()
+            draw_fading_line(canvas, [(self.num_frames - frame, (x, y)) for frame, x, y in trail], track_id)
 
 
-def draw_legend(frame: Frame, legend: Mapping[int, str]) -> Frame:
-    """Add a list of tracks in the upper left corner.
+def draw_fading_line(canvas: Frame, points: Sequence[tuple[int, tuple[int, int]]], track_id: int) -> None:
+    """Draws a line through points that fades with their age.
 
     Args:
-        frame: (H, W, 3) uint8 RGB; drawn on.
-        legend: Text for every track; those beyond the first 8, or beyond half of a low frame, are counted.
-
-    Returns:
-        The frame.
+        canvas: (H, W, 3) uint8 RGB; drawn on.
+        points: Age in frames and (x, y) of each, the oldest first.
+        track_id: Chooses the colour.
     """
-    font_size = max(9, min(frame.shape[:2]) // 28)
-    font = ImageFont.load_default(font_size)
-    step, swatch = round(1.4 * font_size), round(0.8 * font_size)
-    rows = (frame.shape[0] - step) // (2 * step) - 1  # the last says how many are missing
-    lines = list(legend.items())[: max(1, min(LEGEND_LINES, rows))]
-    texts = [text for _, text in lines]
-    if len(legend) > len(lines):
-        texts.append(f"and {len(legend) - len(lines)} more")
-    width = min(frame.shape[1], round(max(font.getlength(text) for text in texts)) + swatch + 3 * step // 2)
-    height = min(frame.shape[0], step * len(texts) + step // 2)
-    corner = Image.blend(Image.fromarray(frame[:height, :width]), Image.new("RGB", (width, height), DARK_RGB), 0.6)
-    pen = ImageDraw.Draw(corner)
-    for row, text in enumerate(texts):
-        top = step // 4 + row * step
-        if row < len(lines):
-            box = (step // 2, top + (step - swatch) // 2, step // 2 + swatch, top + (step + swatch) // 2)
-            pen.rectangle(box, fill=track_color(lines[row][0]))
-        pen.text((step + swatch, top + step // 2), text, fill=LIGHT_RGB, font=font, anchor="lm")
-    frame[:height, :width] = np.asarray(corner)
-    return frame
+    thickness = 2 * line_width(canvas.shape)
+    places = np.array([place for _, place in points])
+    left, top = np.maximum(places.min(axis=0) - thickness, 0).tolist()
+    right, bottom = (places.max(axis=0) + thickness + 1).tolist()
+    region = canvas[top:bottom, left:right]
+    opacity = np.zeros(region.shape[:2], np.uint8)
+    for (age, start), (_, end) in zip(points, points[1:], strict=False):
+        strength = min(255, 255 * (TRAIL_FRAMES - age) // FADING_FRAMES)
+        cv2.line(opacity, (start[0] - left, start[1] - top), (end[0] - left, end[1] - top), strength, thickness)
+    weight = opacity[..., None].astype(np.float32) / 255
+    region[:] = np.round(region + (np.array(track_color(track_id), np.float32) - region) * weight).astype(np.uint8)

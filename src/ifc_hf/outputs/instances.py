@@ -1,7 +1,8 @@
 """Drawing of tracks on frames: masks, outlines, boxes, captions, in one colour per track for the whole video.
 
-`draw_tracks` draws one frame; `outputs.drawing` those of a video, with trails and a legend. The drawing itself is
-`supervision`'s, which comes with `pip install "ifc_hf[draw]"`.
+`draw_tracks` draws one frame; `outputs.drawing` those of a video, with trails and a legend. Outlines and boxes are
+drawn by `supervision`, which comes with `pip install "ifc_hf[draw]"`. Masks are blended here, each within its own
+box, for its annotator goes over the whole frame for every mask.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.masks import decode_rle, masks_to_boxes_xyxy
+from .labels import Color, draw_labels
 
 sv: Any
 try:
+    import cv2
     import supervision as sv
 except ImportError:  # drawing is an extra
-    sv = None
+    cv2 = sv = None
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every common colour vision deficiency. The last is not
 # theirs: their black is lost on dark frames.
@@ -30,7 +33,6 @@ PALETTE_RGB = (
     (204, 121, 167),  # reddish purple
     (187, 187, 187),  # gray
 )
-DARK_RGB, LIGHT_RGB = (20, 20, 20), (255, 255, 255)  # of captions, whichever is readable on the track's colour
 MASK_OPACITY = 0.45
 
 Frame = NDArray[np.uint8]
@@ -105,11 +107,11 @@ def draw_instances(
     captions: Sequence[str] | None,
     boxes: bool = False,
 ) -> Frame:
-    """Draw masks with outlines and captions.
+    """Draws masks with outlines and captions.
 
     Args:
         frame: (H, W, 3) uint8 RGB; not changed.
-        masks: (N, H, W) bool; empty ones are left out.
+        masks: (N, H, W) bool, the most important first; empty ones are left out.
         track_ids: N numbers that choose the colours.
         captions: N texts, or None for masks without.
         boxes: Whether to draw boxes, too.
@@ -129,65 +131,60 @@ def draw_instances(
         raise ValueError(
             f"{len(masks)} masks, {len(track_ids)} track ids and {num_captions} captions: must be as many"
         )
-    shown = [index for index in range(len(masks)) if masks[index].any()]
-    canvas = np.ascontiguousarray(frame[..., ::-1])  # supervision draws in BGR
-    if not shown:
-        return frame.copy()
-    detections = sv.Detections(
-        xyxy=masks_to_boxes_xyxy(masks[shown]).numpy(),
-        mask=masks[shown],
-        class_id=np.zeros(len(shown), int),
-        tracker_id=np.array([track_ids[index] for index in shown]),
-    )
-    for annotator in annotators(frame.shape[:2], boxes):
-        canvas = annotator.annotate(canvas, detections)
+    canvas = np.array(frame)
+    boxes_xyxy = masks_to_boxes_xyxy(masks).numpy()
+    paint_masks(canvas, masks, boxes_xyxy, track_ids, boxes)
     if captions is not None:
-        texts = [captions[index] for index in shown]
-        canvas = label_annotator(frame.shape[:2]).annotate(canvas, detections, labels=texts)
-    return np.ascontiguousarray(canvas[..., ::-1])
+        shown = [place for place in range(len(masks)) if boxes_xyxy[place].any()]
+        colors = [track_color(track_ids[place]) for place in shown]
+        draw_labels(canvas, boxes_xyxy[shown], [captions[place] for place in shown], colors)
+    return canvas
+
+
+def paint_masks(
+    canvas: Frame,
+    masks: NDArray[np.bool_],
+    boxes_xyxy: NDArray[np.float32],
+    track_ids: Sequence[int],
+    boxes: bool = False,
+) -> None:
+    """Paints masks and their outlines, the first on top.
+
+    Args:
+        canvas: (H, W, 3) uint8 RGB; drawn on.
+        masks: (N, H, W) bool.
+        boxes_xyxy: (N, 4), tight; zeros for empty masks, which are left out.
+        track_ids: N numbers that choose the colours.
+        boxes: Whether to draw boxes, too.
+    """
+    thickness = line_width(canvas.shape)
+    for mask, box, track_id in reversed(list(zip(masks, boxes_xyxy.astype(int).tolist(), track_ids, strict=True))):
+        left, top, right, bottom = box
+        if right <= left:
+            continue
+        within = np.s_[top:bottom, left:right]
+        color_rgb = track_color(track_id)
+        region = canvas[within]
+        tinted = cv2.addWeighted(region, 1 - MASK_OPACITY, np.full_like(region, color_rgb), MASK_OPACITY, 0)
+        np.copyto(region, tinted, where=mask[within][..., None])
+        color = sv.Color(*color_rgb[::-1])  # supervision takes the first channel for blue
+        for polygon in sv.mask_to_polygons(mask[within]):
+            sv.draw_polygon(canvas, polygon + (left, top), color, thickness)
+        if boxes:
+            sv.draw_rectangle(canvas, sv.Rect(left, top, right - left - 1, bottom - top - 1), color, thickness)
 
 
 def require_supervision() -> None:
-    """Raise the ImportError that says what to install if drawing is impossible."""
+    """Raises the ImportError that says what to install if drawing is impossible."""
     if sv is None:
         raise ImportError('drawing needs supervision: pip install "ifc_hf[draw]"')
 
 
-def track_color(track_id: int) -> tuple[int, int, int]:
+def track_color(track_id: int) -> Color:
     """RGB colour of a track, the same in every frame and every run."""
     return PALETTE_RGB[track_id % len(PALETTE_RGB)]
-
-
-def annotators(size_hw: tuple[int, ...], boxes: bool) -> list[Any]:
-    """Mask, outline and perhaps box annotators, with line widths that fit the frame's size."""
-    style = {"color": palette(PALETTE_RGB), "color_lookup": sv.ColorLookup.TRACK}
-    thickness = line_width(size_hw)
-    chosen = [sv.MaskAnnotator(**style, opacity=MASK_OPACITY), sv.PolygonAnnotator(**style, thickness=thickness)]
-    return [*chosen, sv.BoxAnnotator(**style, thickness=thickness)] if boxes else chosen
 
 
 def line_width(size_hw: tuple[int, ...]) -> int:
     """Width in pixels of lines that are to look alike on frames of every size."""
     return max(1, round(min(size_hw[:2]) / 240))
-
-
-def label_annotator(size_hw: tuple[int, ...]) -> Any:
-    """Caption annotator: text on a bar of the track's colour."""
-    return sv.LabelAnnotator(
-        color=palette(PALETTE_RGB),
-        text_color=palette([LIGHT_RGB if luminance(color) < 0.4 else DARK_RGB for color in PALETTE_RGB]),
-        color_lookup=sv.ColorLookup.TRACK,
-        text_scale=max(0.35, min(size_hw) / 800),
-        text_padding=max(3, round(min(size_hw) / 90)),
-        smart_position=True,  # captions of neighbours don't cover each other
-    )
-
-
-def palette(colors_rgb: Sequence[tuple[int, int, int]]) -> Any:
-    """The colours in the form that supervision takes."""
-    return sv.ColorPalette([sv.Color(*color) for color in colors_rgb])
-
-
-def luminance(color_rgb: tuple[int, int, int]) -> float:
-    """Perceived brightness in [0, 1]. Source: ITU-R BT.601."""
-    return float(np.dot(color_rgb, (0.299, 0.587, 0.114)) / 255)

@@ -62,6 +62,7 @@ class VideoTask:
         fingerprints: Of the video and the model, as they are at the time of planning.
         is_done: Whether all its outputs are there.
         needs_model: Whether its tracks must be found.
+        problem: What an earlier run could not read of the video; None if there is no such run, or nothing was missing.
     """
 
     source: VideoSource
@@ -69,6 +70,7 @@ class VideoTask:
     fingerprints: Fingerprints
     is_done: bool
     needs_model: bool
+    problem: str | None = None
 
 
 def plan(sources: Sequence[VideoSource], output: Path, order: Order) -> list[VideoTask]:
@@ -90,7 +92,8 @@ def plan(sources: Sequence[VideoSource], output: Path, order: Order) -> list[Vid
             is_done = earlier.is_saved and not missing_of(earlier, order, folder)
         except OSError:  # it will come again, and be said, when the video's turn has come
             fingerprints, earlier, is_done = Fingerprints(None, order.model_fingerprint), Earlier(), False
-        tasks.append(VideoTask(source, folder, fingerprints, is_done, earlier.prediction is None))
+        problem = earlier.prediction.problem if earlier.prediction else None
+        tasks.append(VideoTask(source, folder, fingerprints, is_done, earlier.prediction is None, problem))
     return tasks
 
 
@@ -124,7 +127,7 @@ def find_earlier(source: VideoSource, folder: Path, fingerprints: Fingerprints, 
 
 def difference(saved: Prediction, source: VideoSource, fingerprints: Fingerprints) -> str | None:
     """Why tracks are not those of this video and this model; None if they are."""
-    if not saved.complete:
+    if not saved.complete and fingerprints.video is None:
         return "the video was not read to its end"
     if saved.fingerprints.video != fingerprints.video:
         return "the video has changed"
