@@ -85,6 +85,7 @@ def load_checkpoint(
 
 def checkpoint_folder(checkpoint: str | os.PathLike[str]) -> Path | None:
     """The folder itself, or that in which the cache keeps a Hub repository; None if there is none."""
+    checkpoint = find_checkpoint(checkpoint)
     if Path(checkpoint).is_dir():
         return Path(checkpoint)
     from huggingface_hub import try_to_load_from_cache

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoints import SHIPPED_MODEL_NOTE, default_checkpoint
+from ..checkpoints import SHIPPED_MODEL_NOTE, default_checkpoint, find_checkpoint
 from ..outputs.files import FILES, OUTPUTS
 from .arguments import frame_range, names, positive_float, positive_int, probability, some_of
 from .messages import machine_fault, one_line, print_error
@@ -215,7 +215,7 @@ def track_settings(args: argparse.Namespace, config: "IfcConfig") -> "TrackSetti
 
 def notes(settings: "TrackSettings", config: "IfcConfig") -> list[str]:
     """What one should know of these settings before one looks at the results."""
-    found = [SHIPPED_MODEL_NOTE] if settings.model == default_model() else []
+    found = [SHIPPED_MODEL_NOTE] if find_checkpoint(settings.model) == default_model() else []
     num_frames = settings.num_frames or config.num_frames
     if settings.clip_stride > num_frames:
         empty = settings.clip_stride - num_frames

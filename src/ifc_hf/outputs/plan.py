@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -139,19 +138,14 @@ def difference(saved: Prediction, source: VideoSource, fingerprints: Fingerprint
 
 
 def output_folders(sources: Sequence[VideoSource], output: Path) -> dict[VideoSource, Path]:
-    """One folder for every video. Folders of pictures of one name get that of the folder above before it.
+    """One folder for every video.
 
     Raises:
         ValueError: If two videos would go to the same folder.
     """
-    counts = Counter(folder_name(source.name) for source in sources)
     by_folder: dict[Path, VideoSource] = {}
     for source in dict.fromkeys(sources):
-        name = folder_name(source.name)
-        place = Path(str(source.place))
-        if counts[name] > 1 and place.is_dir():
-            name = folder_name(f"{place.resolve().parent.name}_{source.name}")
-        folder = output / name
+        folder = output / folder_name(source.name)
         other = by_folder.setdefault(folder, source)
         if other != source:
             raise ValueError(
