@@ -5,12 +5,16 @@ common namespace, everything else in bash.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from command_server import command_server
 
 LANGUAGES = ("bash", "console", "python", "sh")
 BLOCK = re.compile(r"^(?:<!-- not run:(?P<reason>[^\n]*)-->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
@@ -84,9 +88,15 @@ def write_blocks(blocks: list[Block], path: Path) -> None:
 
 def main() -> int:
     """Runs the blocks of a file; stops at the first that fails and says which."""
+    blocks = [Block(**entry) for entry in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))]
+    with tempfile.TemporaryDirectory() as folder, command_server(Path(folder)) as path:
+        return run_blocks(blocks, {**os.environ, "PATH": path})
+
+
+def run_blocks(blocks: list[Block], environment: dict[str, str]) -> int:
+    """Runs the blocks, those of a shell in an environment; returns the exit code."""
     namespace: dict[str, object] = {"__name__": "__main__"}
-    for entry in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
-        block = Block(**entry)
+    for block in blocks:
         print(f"== {block.place}", flush=True)
         if block.language == "python":
             try:
@@ -94,7 +104,7 @@ def main() -> int:
             except Exception:
                 traceback.print_exc()
                 return 1
-        elif subprocess.run(["bash", "-euo", "pipefail", "-c", block.code]).returncode:
+        elif subprocess.run(["bash", "-euo", "pipefail", "-c", block.code], env=environment).returncode:
             print(f"{block.place}: failed", file=sys.stderr)
             return 1
     return 0
