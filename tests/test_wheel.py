@@ -62,7 +62,7 @@ def test_it_installs_and_runs_the_demo_without_the_repository(wheel, tmp_path):
     venv.create(tmp_path / "environment", with_pip=False)
     python = tmp_path / "environment/bin/python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
-    # The libraries of this environment, but not what is installed in it as editable: `.pth` files are not followed twice.
+    # The libraries of this environment, but not what is installed in it as editable: Python follows `.pth` files once.
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     borrowed = tmp_path / "environment/lib" / version / "site-packages/borrowed.pth"
     borrowed.write_text("".join(f"{sysconfig.get_path(name)}\n" for name in ("purelib", "platlib")))

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,13 @@ def test_text_names_no_machine(tracked_files, pattern):
 
 def test_no_large_file(tracked_files):
     assert not [path.name for path in tracked_files if path.stat().st_size > MAX_BYTES]
+
+
+def test_the_table_of_extras_is_complete():
+    options = ConfigParser()
+    options.read(ROOT / "setup.cfg")
+    page = (ROOT / "docs/libraries.md").read_text(encoding="utf-8").partition("## Extras")[2]
+    named = {
+        name for row in page.splitlines() if row.startswith("| `") for name in re.findall("`(.*?)`", row.split("|")[1])
+    }
+    assert named == set(options["options.extras_require"])
