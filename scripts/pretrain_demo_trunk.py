@@ -116,7 +116,7 @@ def vary(crops: Tensor, size: int) -> Tensor:
 
 
 def main() -> None:
-    """Train, save the trunk."""
+    """Trains the trunk and saves it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", required=True, help="folder of stills in COCO format, split train")
     parser.add_argument("--output", type=Path, required=True, help="folder for the trunk")

@@ -29,7 +29,7 @@ SCORE_THRESHOLD = 0.01
 
 
 def main() -> None:
-    """Score every model with every window on every seed, print the table, save it."""
+    """Scores every model with every window on every seed, prints the table and saves it."""
     args = read_arguments()
     torch.set_num_threads(args.threads)
     seeds = sorted(folder for folder in args.data.iterdir() if (folder / args.split).is_dir())

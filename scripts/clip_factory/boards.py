@@ -20,7 +20,7 @@ LENGTH_PER_RIDER = {"skateboard": 0.5, "snowboard": 0.9, "surfboard": 1.15}
 
 
 def draw_board(rng: np.random.Generator, label: str, split: str, is_ridden: bool) -> NDArray[np.uint8]:
-    """Draw a board.
+    """Draws a board.
 
     Args:
         rng: Source of all randomness.

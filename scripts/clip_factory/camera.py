@@ -46,7 +46,7 @@ class Drift:
 def draw_drift(
     rng: np.random.Generator, num_frames: int, center: float, total: float, wobble: float, shake: float
 ) -> Drift:
-    """Draw a drift of normal(0, total) over the clip around `center`, plus slow `wobble` and fast `shake`."""
+    """Draws a drift of normal(0, total) over the clip around `center`, plus slow `wobble` and fast `shake`."""
     times = np.arange(-1, num_frames + 1, 0.5)
     progress = (times - (num_frames - 1) / 2) / max(num_frames, 8)
     knots = max(3, num_frames // 5 + 2)

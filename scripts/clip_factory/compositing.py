@@ -42,7 +42,7 @@ class Clip:
 
 
 def render_clip(scene: Scene, rng: np.random.Generator, num_frames: int, size_hw: tuple[int, int]) -> Clip:
-    """Compute all frames of a scene.
+    """Computes all frames of a scene.
 
     A mask is what has alpha above a half in the middle of the exposure and is not covered by alpha above a half of a
     layer in front. Objects that are never visible are left out.
@@ -142,7 +142,7 @@ class Actor:
     def draw(
         self, canvas: NDArray[np.float32], scene: Scene, t: float
     ) -> tuple[tuple[int, int, int, int], NDArray[np.bool_]] | None:
-        """Draw shadow and object into the canvas.
+        """Draws shadow and object into the canvas.
 
         Args:
             canvas: (H, W, 3) in [0, 255]; is changed.

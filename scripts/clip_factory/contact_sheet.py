@@ -26,7 +26,7 @@ def write_contact_sheet(
     num_clips: int = 8,
     num_columns: int = 6,
 ) -> Path:
-    """Write `contact_sheet_<split>.jpg` into the data set's folder.
+    """Writes `contact_sheet_<split>.jpg` into the data set's folder.
 
     Args:
         root: Folder that `generate_dataset` wrote to.

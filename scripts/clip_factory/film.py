@@ -75,7 +75,7 @@ def read_some_frames(file: Path, indices: list[int]) -> Iterator[tuple[int, np.n
 
 
 def cut_out(frame: np.ndarray, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
-    """Cut what fills a box out of a frame, with GrabCut that starts from the box and an ellipse in its middle.
+    """Cuts what fills a box out of a frame, with GrabCut that starts from the box and an ellipse in its middle.
 
     Args:
         frame: (H, W, 3) RGB uint8.

@@ -106,7 +106,7 @@ class AssetLibrary:
         manifest: Path = MANIFEST,
         catalogue: Path = CATALOGUE,
     ) -> None:
-        """Find, check and decode the packages of a split.
+        """Finds, checks and decodes the packages of a split.
 
         Args:
             folder: Holds the package files; `fetch_packages` fills it.
@@ -170,7 +170,7 @@ class AssetLibrary:
         return self._decoded / f"{family}-{self._packages[family].sha256[:8]}" / f"{name}.png"
 
     def _decode(self, folder: Path, assets: list[Asset]) -> None:
-        """Decode what has not been decoded by an earlier run."""
+        """Decodes what has not been decoded by an earlier run."""
         picture_ids = [
             _picture_id(asset, view, phase)
             for asset in assets

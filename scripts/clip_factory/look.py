@@ -67,7 +67,7 @@ def detail_of(picture: Frame) -> NDArray[np.float32]:
 def apply_look(
     rgba: Frame, look: Look, surroundings: NDArray[np.float32], light: float, detail: NDArray[np.float32]
 ) -> Frame:
-    """Give a cut-out its look.
+    """Gives a cut-out its look.
 
     Args:
         rgba: (h, w, 4) uint8, straight alpha.
@@ -159,7 +159,7 @@ class Film:
     def expose(
         self, canvas: NDArray[np.float32], t: float, grain: NDArray[np.float32], rng: np.random.Generator
     ) -> Frame:
-        """Turn the light that comes in into a frame.
+        """Turns the light that comes in into a frame.
 
         Args:
             canvas: (H, W, 3) in [0, 255].

@@ -115,7 +115,7 @@ def draw_path(
     is_flying: bool = False,
     max_angle: float = 0.15,
 ) -> Path:
-    """Draw the path of an object.
+    """Draws the path of an object.
 
     Args:
         rng: Source of all randomness.

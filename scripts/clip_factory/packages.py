@@ -78,7 +78,7 @@ def read_manifest(profile: str, path: Path = MANIFEST) -> dict[str, Package]:
 
 
 def check_packages(folder: Path, packages: list[Package]) -> None:
-    """Make sure that every package is in the folder, as expected.
+    """Makes sure that every package is in the folder, as expected.
 
     Raises:
         FileNotFoundError: If some are missing: names them all, with the command that gets each.
@@ -95,7 +95,7 @@ def check_packages(folder: Path, packages: list[Package]) -> None:
 
 
 def check_content(folder: Path, package: Package) -> None:
-    """Make sure that a package file holds what was used when the manifest was written.
+    """Makes sure that a package file holds what was used when the manifest was written.
 
     Raises:
         ValueError: If it does not.
@@ -106,7 +106,7 @@ def check_content(folder: Path, package: Package) -> None:
 
 
 def fetch_packages(folder: Path, profile: str = "permissive", manifest: Path = MANIFEST) -> list[Path]:
-    """Get every package of a profile that is not there yet, with npm, pip and apt-get.
+    """Gets every package of a profile that is not there yet, with npm, pip and apt-get.
 
     Args:
         folder: Made if it does not exist. A second call goes on where the first one stopped.
@@ -130,7 +130,7 @@ def fetch_packages(folder: Path, profile: str = "permissive", manifest: Path = M
 
 
 def run_command(command: tuple[str, ...], folder: Path) -> None:
-    """Run a registry's client in the folder.
+    """Runs a registry's client in the folder.
 
     Raises:
         RuntimeError: If it is not installed or fails.
@@ -178,7 +178,7 @@ def read_members(path: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _seek_data_of_deb(stream: BinaryIO, path: Path) -> None:
-    """Move to the start of data.tar inside a .deb, an `ar` archive whose last member it is."""
+    """Moves to the start of data.tar inside a .deb, an `ar` archive whose last member it is."""
     if stream.read(len(AR_MAGIC)) != AR_MAGIC:
         raise ValueError(f"{path}: expected a Debian package, which begins with {AR_MAGIC!r}")
     while len(header := stream.read(AR_HEADER_BYTES)) == AR_HEADER_BYTES:

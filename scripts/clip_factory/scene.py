@@ -104,7 +104,7 @@ class Scene:
 def draw_scene(
     library: AssetLibrary, split: str, rng: np.random.Generator, num_frames: int, size_hw: tuple[int, int]
 ) -> Scene:
-    """Draw a random scene.
+    """Draws a random scene.
 
     Args:
         library: Pictures of the split.

@@ -37,7 +37,7 @@ class Cutout:
 
     @classmethod
     def from_rgba(cls, rgba: NDArray[np.uint8]) -> Cutout:
-        """Make one of (h, w, 4) uint8 RGBA with straight alpha."""
+        """Makes one of (h, w, 4) uint8 RGBA with straight alpha."""
         alpha = rgba[..., 3:]
         premultiplied = (rgba[..., :3].astype(np.uint16) * alpha + 127) // 255
         picture = np.dstack([premultiplied.astype(np.uint8), alpha])
@@ -70,7 +70,7 @@ def box_of(cutout: Cutout, matrix: NDArray[np.float64], bend: Bend, size_hw: tup
 
 
 def warp(cutout: Cutout, matrix: NDArray[np.float64], bend: Bend, wave: float, box: Box) -> NDArray[np.uint8]:
-    """Draw a cut-out into a box of the frame.
+    """Draws a cut-out into a box of the frame.
 
     Args:
         cutout: What is drawn.
@@ -109,7 +109,7 @@ def warp(cutout: Cutout, matrix: NDArray[np.float64], bend: Bend, wave: float, b
 def shutter_average(
     cutout: Cutout, matrices: list[NDArray[np.float64]], bend: Bend, waves: list[float], size_hw: tuple[int, int]
 ) -> tuple[Box, Patch, NDArray[np.bool_]] | None:
-    """Draw a cut-out as a shutter sees it that is open for several moments.
+    """Draws a cut-out as a shutter sees it that is open for several moments.
 
     Args:
         cutout: What is drawn.

@@ -109,7 +109,7 @@ def generate_dataset(
     num_workers: int | None = None,
     output_format: str = "ytvis",
 ) -> Path:
-    """Write a split of generated clips with exact masks, for `load_ytvis(root, split=split)`.
+    """Writes a split of generated clips with exact masks, for `load_ytvis(root, split=split)`.
 
     The same settings always give the same bytes, whatever the number of workers and however often it was interrupted:
     a clip depends on the settings and its index only. What is there already is kept, so that the same call goes on
@@ -155,7 +155,7 @@ def generate_dataset(
 
 
 def begin(folder: SplitFolder, settings: Settings) -> None:
-    """Store the settings, or see that the stored ones are the same; remove what an interrupted run left.
+    """Stores the settings, or checks that the stored ones are the same; removes what an interrupted run left.
 
     Raises:
         ValueError: If they are not, or the folder holds something else.
@@ -188,7 +188,7 @@ def clip_name(index: int) -> str:
 def write_clips(
     library: AssetLibrary, settings: Settings, clips: Path, indices: list[int], num_workers: int
 ) -> Iterator[int]:
-    """Write clips in parallel; yields the index of each when it is there."""
+    """Writes clips in parallel; yields the index of each when it is there."""
     if min(num_workers, len(indices)) <= 1:
         for index in indices:
             yield write_clip(library, settings, clips, index)
@@ -212,7 +212,7 @@ _worker: tuple[AssetLibrary, Settings, Path]
 
 
 def start_worker(library: AssetLibrary, settings: Settings, clips: Path) -> None:
-    """Keep what all clips of a worker process have in common."""
+    """Keeps what all clips of a worker process have in common."""
     global _worker
     _worker = library, settings, clips
     signal.signal(
@@ -226,7 +226,7 @@ def write_clip_of_worker(index: int) -> int:
 
 
 def write_clip(library: AssetLibrary, settings: Settings, clips: Path, index: int) -> int:
-    """Compose clip number `index` and write its folder, as a whole or not at all; returns the index."""
+    """Composes clip number `index` and writes its folder, as a whole or not at all; returns the index."""
     # The split's name is part of the seed: the same index must not give the same motion in training and validation.
     rng = np.random.default_rng([settings.seed, zlib.crc32(settings.split.encode()), index])
     scene = draw_scene(library, settings.split, rng, settings.num_frames, settings.size_hw)
@@ -245,7 +245,7 @@ def write_clip(library: AssetLibrary, settings: Settings, clips: Path, index: in
 
 
 def write_annotations(folder: SplitFolder, library: AssetLibrary, settings: Settings, num_clips: int) -> Path:
-    """Join the annotations of the first `num_clips` clips into one file of the wanted format."""
+    """Joins the annotations of the first `num_clips` clips into one file of the wanted format."""
     category_ids = {label: index + 1 for index, label in enumerate(library.labels)}
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -38,7 +38,7 @@ STAGES = {
 def benchmark_video(
     segmenter: IfcVideoSegmenter, video: str | os.PathLike[str], repeats: int = 5, max_frames: int | None = None
 ) -> dict[str, Any]:
-    """Segment a video again and again.
+    """Segments a video again and again.
 
     Args:
         segmenter: With its window and stride.
@@ -142,7 +142,7 @@ def peak_memory_gib() -> float:
 
 
 def write_report(path: Path, report: dict[str, Any], packages: Sequence[str]) -> None:
-    """Write a report, with machine and versions, as a whole or not at all.
+    """Writes a report, with machine and versions, as a whole or not at all.
 
     Args:
         path: JSON to write.

@@ -85,7 +85,7 @@ def export_model(
     weights: str = "float32",
     report_step: Callable[[str], None] = lambda step: None,
 ) -> ExportReport:
-    """Export a checkpoint, compare the file with the network, and only then put it into place.
+    """Exports a checkpoint, compares the file with the network, and only then puts it into place.
 
     Args:
         checkpoint: Folder or Hub id.
@@ -145,7 +145,7 @@ def export_model(
 
 
 def check_options(export_format: str, size_hw: tuple[int, int] | None, num_frames: int | None, weights: str) -> None:
-    """Refuse options of `export_model` that don't go together.
+    """Refuses options of `export_model` that don't go together.
 
     Raises:
         ValueError: Says what was expected.
@@ -167,7 +167,7 @@ def check_options(export_format: str, size_hw: tuple[int, int] | None, num_frame
 
 
 def check_tools(export_format: str) -> None:
-    """Look for what a format needs, before the work.
+    """Looks for what a format needs, before the work.
 
     Raises:
         ImportError: If packages are missing.
@@ -259,7 +259,7 @@ def trace(
 
 
 def write_program(program: "torch.export.ExportedProgram", export_format: str, file: Path, is_dynamic: bool) -> None:
-    """Write a traced program in one of the formats.
+    """Writes a traced program in one of the formats.
 
     Raises:
         ValueError: If the compiler fails.

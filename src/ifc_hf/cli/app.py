@@ -7,7 +7,7 @@ from .predict import default_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declares the command's arguments."""
     parser.add_argument("--model", default=default_model(), help="model folder or Hub id; default: the demo's")
     parser.add_argument("--device", help="where the model runs, e.g. cuda; default: the accelerator, if there is one")
     parser.add_argument(

@@ -15,7 +15,7 @@ PACKAGES = ("ifc_hf", "torch", "transformers", "numpy", "scipy", "av")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declares the command's arguments."""
     parser.add_argument("checkpoint", help="model folder or Hub id")
     parser.add_argument("--video", type=Path, help="file or folder of frames (default: the sample clip, 40 frames)")
     parser.add_argument("--max-frames", type=positive_int, metavar="L", help="take the first L frames alone")
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print, and save.
+    """Measures, prints and saves.
 
     Args:
         args: As declared by `add_arguments`.

@@ -13,7 +13,7 @@ from .arguments import frame_size, positive_int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declares the command's arguments."""
     parser.add_argument("checkpoint", help="model folder or Hub id")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to make")
     parser.add_argument(
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say how exact the file is.
+    """Exports, and says how exact the file is.
 
     Args:
         args: As declared by `add_arguments`.

@@ -11,7 +11,7 @@ from ..data.layout import VERSIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declares the command's arguments."""
     parser.add_argument("folder", type=Path, help="folder of the model or of the data set")
     parser.add_argument("repo_id", help="user/name; made if it doesn't exist")
     parser.add_argument("--type", choices=("model", "dataset"), default="model", help="default: model")
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Push.
+    """Pushes.
 
     Args:
         args: As declared by `add_arguments`.

@@ -13,7 +13,7 @@ __all__ = ["load_coco", "load_ytvis"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a public name when the name is first used."""
+    """Imports the module of a public name when the name is first used."""
     if name not in MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{MODULE_OF[name]}", __name__), name)

@@ -194,7 +194,7 @@ class Appearance:
     style: Style | None = None
 
     def apply(self, frame: Image.Image, masks: BoolArray) -> tuple[Image.Image, BoolArray]:
-        """Change a frame and turn its masks (N, H, W) with it."""
+        """Changes a frame and turns its masks (N, H, W) with it."""
         enhancers = (
             (ImageEnhance.Brightness, self.brightness),
             (ImageEnhance.Contrast, self.contrast),
@@ -235,7 +235,7 @@ class Style:
     sharpening: int = 0
 
     def apply(self, frame: Image.Image) -> Image.Image:
-        """Change an RGB frame."""
+        """Changes an RGB frame."""
         if self.hue:
             cosine, sine = math.cos(self.hue), math.sin(self.hue)
             turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])

@@ -56,7 +56,7 @@ class ClipDataset(Dataset[Clip], ABC):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose clips are drawn; `Trainer` calls it."""
+        """Chooses the epoch whose clips are drawn; `Trainer` calls it."""
         self._epoch.fill_(epoch)
 
     @abstractmethod
@@ -65,7 +65,7 @@ class ClipDataset(Dataset[Clip], ABC):
 
     @abstractmethod
     def draw(self, index: int, rng: np.random.Generator) -> Clip:
-        """Draw the clip of an index."""
+        """Draws the clip of an index."""
 
 
 class VideoClipDataset(ClipDataset):
@@ -97,7 +97,7 @@ class VideoClipDataset(ClipDataset):
         return len(self.rows)
 
     def draw(self, index: int, rng: np.random.Generator) -> Clip:
-        """Draw the frames of one video and decode those alone."""
+        """Draws the frames of one video and decodes those alone."""
         row = self.rows[index]
         indices = sample_frame_indices(len(row["frames"]), self.num_frames, rng, self.max_frame_distance)
         objects = [track for track in row["objects"] if not track["iscrowd"]]
@@ -143,7 +143,7 @@ class ImageClipDataset(ClipDataset):
         return len(self.rows)
 
     def draw(self, index: int, rng: np.random.Generator) -> Clip:
-        """Decode one image once and change its copies."""
+        """Decodes one image once and changes its copies."""
         row = self.rows[index]
         where = f"image {row['image_id']}"
         image = open_frame(row["image"], where)
@@ -193,7 +193,7 @@ class MixedClipDataset(ClipDataset):
         return self.length
 
     def draw(self, index: int, rng: np.random.Generator) -> Clip:
-        """Draw a part, then a clip of it, whatever the index."""
+        """Draws a part, then a clip of it, whatever the index."""
         part = self.parts[int(rng.choice(len(self.parts), p=self.chances))]
         return part.draw(int(rng.integers(len(part))), rng)
 
@@ -243,7 +243,7 @@ def show(frame: Image.Image, segmentations: Sequence[Any], view: FrameView) -> t
 
 @contextmanager
 def error_at(where: str) -> Iterator[None]:
-    """Put the place in front of the message of a `ValueError`."""
+    """Puts the place in front of the message of a `ValueError`."""
     try:
         yield
     except ValueError as error:
@@ -251,7 +251,7 @@ def error_at(where: str) -> Iterator[None]:
 
 
 def make_clip(frames: list[Image.Image], masks: list[NDArray[np.bool_]], labels: Sequence[int]) -> Clip:
-    """Put a clip together without the objects that none of its frames shows.
+    """Puts a clip together without the objects that none of its frames shows.
 
     Args:
         frames: T images.

@@ -23,7 +23,7 @@ class ClipCollator:
         self.processor = processor
 
     def __call__(self, clips: Sequence[Clip]) -> dict[str, Any]:
-        """Make one batch.
+        """Makes one batch.
 
         Args:
             clips: B clips of T frames, as `ClipDataset` gives them.

@@ -9,7 +9,7 @@ import datasets
 
 
 def embed_frames(dataset: datasets.Dataset, batch_size: int = 8) -> datasets.Dataset:
-    """Replace paths by the bytes of the files, so that `push_to_hub`, `save_to_disk` and `to_parquet` hold all of it.
+    """Replaces paths by the bytes of the files, so that `push_to_hub`, `save_to_disk` and `to_parquet` hold all of it.
 
     Without this, paths of this machine would be uploaded. The files are copied as they are, not encoded anew.
 

@@ -55,7 +55,7 @@ class DataSetError(ValueError):
 
 
 def raise_if_fatal(problems: Sequence[Problem]) -> None:
-    """Raise a `DataSetError` if any problem is fatal."""
+    """Raises a `DataSetError` if any problem is fatal."""
     fatal = [problem for problem in problems if problem.fatal]
     if fatal:
         raise DataSetError(fatal)

@@ -30,7 +30,7 @@ def write_synthetic_ytvis(
     num_valid_videos: int | None = None,
     max_instances: int = 2,
 ) -> Path:
-    """Write a generated data set in the official folder layout, with annotations for train **and** valid.
+    """Writes a generated data set in the official folder layout, with annotations for train **and** valid.
 
     The same arguments always write the same files. Videos of one split do not depend on how many there are.
 
@@ -86,7 +86,7 @@ def write_synthetic_coco(
     max_instances: int = 2,
     split: str = "train2017",
 ) -> Path:
-    """Write generated images in COCO's layout: `annotations/instances_<split>.json` and `<split>/<image>.jpg`.
+    """Writes generated images in COCO's layout: `annotations/instances_<split>.json` and `<split>/<image>.jpg`.
 
     Args:
         root: Folder to write to.
@@ -122,7 +122,7 @@ def write_synthetic_coco(
 def render_video(
     rng: np.random.Generator, num_frames: int, size_hw: tuple[int, int], max_instances: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int64]]:
-    """Draw one video: coloured shapes that move in front of a slowly drifting texture and may cover each other.
+    """Draws one video: coloured shapes that move in front of a slowly drifting texture and may cover each other.
 
     Args:
         rng: Source of all randomness.
@@ -158,7 +158,7 @@ class MovingShape:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, num_frames: int, size_hw: tuple[int, int]) -> MovingShape:
-        """Draw a random object that fits into the frame."""
+        """Draws a random object that fits into the frame."""
         side = min(size_hw)
         label = int(rng.integers(len(SHAPE_NAMES)))
         late = num_frames > 1 and rng.random() < LATE_ENTRY_PROBABILITY
@@ -210,6 +210,6 @@ def describe_masks(masks: NDArray[np.bool_]) -> dict[str, list[Any]]:
 
 
 def save_jpeg(path: Path, frame: NDArray[np.uint8]) -> None:
-    """Write one frame (H, W, 3)."""
+    """Writes one frame (H, W, 3)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(frame).save(path, quality=95)

@@ -41,7 +41,7 @@ class EvaluationSettings:
         area_ranges: Sequence[Sequence[float]] | Mapping[str, Sequence[float]] | None = None,
         use_categories: bool = True,
     ) -> "EvaluationSettings":
-        """Fill in the defaults and check.
+        """Fills in the defaults and checks the rest.
 
         Args:
             iou_thresholds: None gives 0.5, 0.55, ..., 0.95.

@@ -161,7 +161,7 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
 
 
 def decode(name: str, container: InputContainer, report: Report, is_live: bool = False) -> Iterator[Decoded]:
-    """Decode the video stream of a container; closes it at the end.
+    """Decodes the video stream of a container; closes it at the end.
 
     Args:
         name: What messages call the video.

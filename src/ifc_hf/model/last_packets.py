@@ -47,7 +47,7 @@ class LastPackets:
         self.newest_pts: int | None = None
 
     def add(self, packet: Packet) -> None:
-        """Keep a packet that is given to the decoder."""
+        """Keeps a packet that is given to the decoder."""
         if packet.pts is None or packet.is_discard:
             return
         if packet.is_keyframe:
@@ -68,7 +68,7 @@ class LastPackets:
                 self.groups.clear()
 
     def note_error(self) -> None:
-        """Note that the decoder raised an error, which is counted already."""
+        """Notes that the decoder raised an error, which is counted already."""
         if self.groups:
             self.groups[-1].num_errors += 1
 

@@ -22,7 +22,7 @@ from .rle import (
 
 
 def encode_rle(mask: np.ndarray | torch.Tensor) -> dict[str, Any]:
-    """Encode one mask as compressed COCO RLE.
+    """Encodes one mask as compressed COCO RLE.
 
     Args:
         mask: (H, W); bool, or numbers that are all 0 or 1.
@@ -41,7 +41,7 @@ def encode_rle(mask: np.ndarray | torch.Tensor) -> dict[str, Any]:
 
 
 def encode_rles(masks: np.ndarray | torch.Tensor) -> list[dict[str, Any]]:
-    """Encode masks (N, H, W) as N compressed COCO RLEs, at once; otherwise like `encode_rle`."""
+    """Encodes masks (N, H, W) as N compressed COCO RLEs, at once; otherwise like `encode_rle`."""
     array = as_binary_masks(masks, "encode_rles")
     if array.ndim != 3 or 0 in array.shape[1:]:
         raise ValueError(f"encode_rles: expected masks (N, H, W) with pixels, got shape {array.shape}")
@@ -49,7 +49,7 @@ def encode_rles(masks: np.ndarray | torch.Tensor) -> list[dict[str, Any]]:
 
 
 def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
-    """Decode one RLE, compressed (`counts` a string or bytes) or not (`counts` a list of run lengths).
+    """Decodes one RLE, compressed (`counts` a string or bytes) or not (`counts` a list of run lengths).
 
     Args:
         rle: `{"size": [H, W], "counts": ...}`.
@@ -68,7 +68,7 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Turn a segmentation of any form that COCO-style files use into a mask.
+    """Turns a segmentation of any form that COCO-style files use into a mask.
 
     Args:
         segmentation: An RLE dict, a list of polygons `[[x0, y0, x1, y1, ...], ...]` (pixels), one such polygon, or a
@@ -128,7 +128,7 @@ def masks_to_boxes_xyxy(masks: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 
 def as_binary_masks(masks: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
-    """Turn masks of bool or 0/1 numbers into a bool array of the same shape.
+    """Turns masks of bool or 0/1 numbers into a bool array of the same shape.
 
     Args:
         masks: Any shape.

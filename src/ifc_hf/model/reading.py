@@ -73,7 +73,7 @@ class Report:
     unit: str = "packets"
 
     def note_bad(self, reason: str) -> None:
-        """Count a packet or picture that can't be decoded."""
+        """Counts a packet or picture that can't be decoded."""
         self.bad_packets += 1
         self.bad_reason = self.bad_reason or reason
 
@@ -138,7 +138,7 @@ class Reading(Iterator[tuple[float, Frame]]):
         return self.problem is None
 
     def close(self) -> None:
-        """Stop reading and close the source."""
+        """Stops reading and closes the source."""
         if close := getattr(self.timed, "close", None):
             close()
 

@@ -169,7 +169,7 @@ class RleMeasures:
 
 
 def measure_rles(rles: Sequence[Mapping[str, Any]], with_boxes: bool = False) -> RleMeasures:
-    """Check compressed RLEs and measure them, all at once and without making masks of them.
+    """Checks compressed RLEs and measures them, all at once and without making masks of them.
 
     Args:
         rles: N of them, of any sizes; those sizes come from `rle_size_hw` or `as_compressed`.
@@ -194,7 +194,7 @@ def measure_rles(rles: Sequence[Mapping[str, Any]], with_boxes: bool = False) ->
 
 
 def _measure(rles: Sequence[Mapping[str, Any]], areas: IntArray, boxes: IntArray | None) -> None:
-    """Fill the areas (N,) and boxes (N, 4) of one chunk."""
+    """Fills the areas (N,) and boxes (N, 4) of one chunk."""
     sizes = np.array([rle["size"] for rle in rles], dtype=np.int64)
     runs, run_ends = decompress_counts([rle["counts"] for rle in rles])
     run_starts = np.concatenate([[0], run_ends[:-1]])
@@ -305,7 +305,7 @@ def compress_segmentation(segmentation: Any, height: int, width: int) -> Rle:
 
 
 def check_frame_size(size_hw: Sequence[int], height: int, width: int) -> None:
-    """Refuse an RLE of another size than its frame.
+    """Refuses an RLE of another size than its frame.
 
     Raises:
         SegmentationError: "wrong RLE size".
@@ -316,7 +316,7 @@ def check_frame_size(size_hw: Sequence[int], height: int, width: int) -> None:
 
 
 def encode_binary_masks(masks: npt.NDArray[np.bool_]) -> list[Rle]:
-    """Encode bool masks (N, H, W), H and W at least 1, as N compressed RLEs, at once."""
+    """Encodes bool masks (N, H, W), H and W at least 1, as N compressed RLEs, at once."""
     require_pycocotools("to encode masks as RLE")
     columns = np.asfortranarray(masks.transpose(1, 2, 0)).view(np.uint8)  # (H, W, N), as pycocotools wants them
     # str, not bytes: results go into JSON.
@@ -407,7 +407,7 @@ def _check_run(run: int, index: int = 0) -> None:
 
 
 def check_total(num_pixels: int, height: int, width: int, index: int = 0) -> None:
-    """Refuse runs that don't fill their mask.
+    """Refuses runs that don't fill their mask.
 
     Raises:
         SegmentationError: "bad RLE".
@@ -418,7 +418,7 @@ def check_total(num_pixels: int, height: int, width: int, index: int = 0) -> Non
 
 
 def require_pycocotools(purpose: str) -> None:
-    """Say what to install.
+    """Says what to install.
 
     Raises:
         ImportError: If pycocotools is missing.

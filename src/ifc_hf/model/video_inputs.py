@@ -81,7 +81,7 @@ def open_reading(
     fps: float | None = None,
     is_live: bool = False,
 ) -> Reading:
-    """Open a file, a folder, an address, a pattern of pictures or a camera, and decode the first frame.
+    """Opens a file, a folder, an address, a pattern of pictures or a camera, and decodes the first frame.
 
     Args:
         source: A path or address, `-` for the standard input, a binary file object, or the number of a camera.
@@ -106,7 +106,7 @@ def open_reading(
 
 
 def open_whole(source: Any, is_live: bool) -> Reading:
-    """Open a source of any kind, for all its frames."""
+    """Opens a source of any kind, for all its frames."""
     if isinstance(source, int):
         return read_camera(source)
     if hasattr(source, "read"):

@@ -42,7 +42,7 @@ TrackOrDict = TypeVar("TrackOrDict", bound=Mapping[str, Any])  # read from a fil
 def draw_tracks(
     frame: Frame, tracks: Sequence[Mapping[str, Any]], frame_index: int, min_score: float = 0.0, boxes: bool = False
 ) -> Frame:
-    """Draw what is visible of the tracks in one frame.
+    """Draws what is visible of the tracks in one frame.
 
     A track that is listed under several labels is drawn once, under the best.
 

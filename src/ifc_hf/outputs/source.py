@@ -97,7 +97,7 @@ class Reading:
     times: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Open the source and decode its first frame: what can't be read is said here."""
+        """Opens the source and decodes its first frame, so that what can't be read is said here."""
         source = self.source
         self.timed = open_reading(source.place, source.frame_range, source.fps, source.endless)
 

@@ -14,7 +14,7 @@ MOST_TRACKS = 30  # a plot of more can't be read
 
 
 def write_timeline(prediction: Prediction, path: Path) -> None:
-    """Plot which track is visible when, and its score over time.
+    """Plots which track is visible when, and its score over time.
 
     Args:
         prediction: The tracks; the 30 best are shown.
@@ -52,7 +52,7 @@ def write_timeline(prediction: Prediction, path: Path) -> None:
 
 
 def require_matplotlib() -> None:
-    """Raise the ImportError that says what to install if plots are impossible."""
+    """Raises the ImportError that says what to install if plots are impossible."""
     try:
         import matplotlib  # noqa: F401 -- only whether it can be
     except ImportError as error:

@@ -74,7 +74,7 @@ class VideoWriter:
         self.stack = ExitStack()  # holds the unfinished file
 
     def write(self, frame: Frame, time: float | None = None) -> None:
-        """Add a frame.
+        """Adds a frame.
 
         Args:
             frame: (H, W, 3) uint8 RGB.
@@ -104,7 +104,7 @@ class VideoWriter:
         self.num_frames += 1
 
     def open(self, frame: Frame) -> av.container.OutputContainer:
-        """Open the unfinished file for frames like this one."""
+        """Opens the unfinished file for frames like this one."""
         self.size_hw = frame.shape[:2]
         temporary = self.stack.enter_context(whole_file(self.path))
         # The index goes to the front, so that a browser can start before it has everything.
@@ -119,13 +119,13 @@ class VideoWriter:
         return self.container
 
     def __enter__(self) -> VideoWriter:
-        """Start writing."""
+        """Starts writing."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Finish the file, or remove what there is after an error.
+        """Finishes the file, or removes what there is after an error.
 
         Raises:
             VideoError: If no frame was written.
@@ -137,7 +137,7 @@ class VideoWriter:
             self.discard()
 
     def close(self) -> None:
-        """Finish the file and give it its name.
+        """Finishes the file and gives it its name.
 
         Raises:
             VideoError: If no frame was written.
@@ -150,7 +150,7 @@ class VideoWriter:
         self.stack.close()
 
     def discard(self) -> None:
-        """Remove what was written of an unfinished file."""
+        """Removes what was written of an unfinished file."""
         container, self.container = self.container, None
         try:
             if container is not None:

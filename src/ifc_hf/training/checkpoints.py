@@ -24,7 +24,7 @@ def checkpoint_bytes(model: nn.Module, with_optimizer: bool) -> int:
 
 
 def check_disk_space(folder: str, needed_bytes: int) -> None:
-    """Refuse to begin what would not fit.
+    """Refuses to begin what would not fit.
 
     Raises:
         OSError: If fewer bytes are free where `folder` is or will be.
