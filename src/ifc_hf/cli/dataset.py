@@ -1,12 +1,15 @@
-"""`ifc-hf dataset`: convert annotations to the YouTube-VIS format, check and count a data set."""
+"""`ifc-hf dataset`: convert annotations to the YouTube-VIS format, merge, check and count data sets."""
 
 import argparse
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.layout import VERSIONS
+
+if TYPE_CHECKING:
+    from ..data.converters import WrittenSplit
 
 FORMATS = ("cvat", "mots", "coco-video", "labelme", "label-studio")
 
@@ -15,11 +18,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     convert = actions.add_parser("convert", help="annotations of other tools to the YouTube-VIS format")
-    convert.add_argument("source", type=Path, help="annotation file, or folder of an unpacked export")
+    convert.add_argument("source", type=Path, help="annotation file, or the export: a folder or zip archive")
     convert.add_argument("output", type=Path, help="folder of the data set to write")
     convert.add_argument("--from", dest="source_format", choices=FORMATS, required=True, help="the tool's format")
-    convert.add_argument("--split", default="train", help="name of the split to write (default: train)")
     convert.add_argument("--frames", type=Path, help="folder or video with the frames, if not beside the annotations")
+    merge = actions.add_parser("merge", help="several data sets in the YouTube-VIS format to one")
+    merge.add_argument("sources", type=Path, nargs="+", metavar="source", help="folder of a data set")
+    merge.add_argument("output", type=Path, help="folder of the data set to write")
+    for action in (convert, merge):
+        action.add_argument("--split", default="train", help="name of the split to write (default: train)")
+        action.add_argument(
+            "--classes",
+            type=Path,
+            help="file with all class names in the order of their ids, a line each (default: those of the splits "
+            "that are in the output, or of the source)",
+        )
+        action.add_argument(
+            "--allow-outside", action="store_true", help="let file names and links lead out of the source's folder"
+        )
     check = actions.add_parser("check", help="every problem of a split in one report")
     stats = actions.add_parser("stats", help="numbers of a split, and a picture of some annotated frames")
     for action in (check, stats):
@@ -37,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     actions = {
         "convert": run_convert,
+        "merge": run_merge,
         "check": run_check,
         "stats": run_stats,
     }
@@ -44,14 +61,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_convert(args: argparse.Namespace) -> int:
-    """Converts, then says what came out."""
-    from ..data.check import read_annotations
+    """Converts, then says what came out and what was left out."""
     from ..data.converters import convert
 
-    json_file = convert(args.source, args.source_format, args.output, args.split, args.frames)
-    written = read_annotations(json_file)
-    tracks = sum(len(video["objects"]) for video in written.videos)
-    print(f"{json_file}: {len(written.videos)} videos, {tracks} tracks, {len(written.label_names)} classes")
+    options = {"split": args.split, "classes": args.classes, "allow_outside": args.allow_outside}
+    return report(convert(args.source, args.source_format, args.output, frames=args.frames, **options))
+
+
+def run_merge(args: argparse.Namespace) -> int:
+    """Merges, then says what came out and what was left out."""
+    from ..data.converters import merge
+
+    return report(merge(args.sources, args.output, args.split, args.classes, args.allow_outside))
+
+
+def report(split: "WrittenSplit") -> int:
+    """Prints the numbers of a split that was written, and everything that was left out, with counts."""
+    from ..data.check import read_annotations
+
+    written = read_annotations(split.json_file)
+    objects = [track for video in written.videos for track in video["objects"]]
+    crowds = sum(track["iscrowd"] for track in objects)
+    print(f"{split.json_file}: {len(written.videos)} videos, {len(objects)} tracks"
+          f"{f' ({crowds} of them crowds)' if crowds else ''}, {len(written.label_names)} classes")  # fmt: skip
+    for problem in split.left_out:
+        print(f"left out: {problem.kind}: {problem}")
+    for kind, count in Counter(problem.kind for problem in split.left_out).most_common():
+        print(f"{count:>8} {kind}")
     return 0
 
 

@@ -6,81 +6,200 @@ or `track_id`) are understood.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ...model.limits import brief
 from ...model.rle import SegmentationError, compress_segmentation
-from ..parse import coco_as_ytvis
 from ..problems import read_data_file
-from .common import AnnotatedVideo, Source, fail, in_number_order
+from .common import AnnotatedVideo, Source, checked_length, checked_size_hw, fail, folder_name
+from .pictures import below, in_number_order
+from .schema import Identity, Integer, Name, Pixels, Record, read_as, read_list
+
+PLACES = ("annotations/instances_default.json", "_annotations.coco.json", "annotations.json", "instances.json")
 
 
-def read_coco_video(source: Path, frames: Path | None = None) -> Source:
+class _File(Record):
+    images: list[Any]
+    categories: list[Any]
+    annotations: list[Any] | None = None
+    videos: list[Any] | None = None
+
+
+class _Category(Record):
+    id: Identity
+    name: Name
+    supercategory: str | None = None
+
+
+class _Video(Record):
+    id: Identity
+    name: str | None = None
+
+
+class _Image(Record):
+    id: Identity
+    file_name: Name
+    height: Pixels
+    width: Pixels
+    video_id: Identity | None = None
+    frame_id: Integer | None = None
+    frame_index: Integer | None = None
+
+
+class _Attributes(Record):
+    track_id: Identity | None = None
+
+
+class _Annotation(Record):
+    image_id: Identity
+    category_id: Identity
+    id: Identity | None = None
+    segmentation: Any = None
+    iscrowd: Integer | bool | None = None
+    track_id: Identity | None = None
+    instance_id: Identity | None = None
+    attributes: _Attributes | None = None
+
+
+def read_coco_video(source: Path, frames: Path | None, allow_outside: bool) -> Source:
     """Read a COCO file of videos.
 
     Images are grouped by `video_id`, or else by the folder in their `file_name`, and sorted by `frame_id` (or
     `frame_index`), or else by name.
 
     Args:
-        source: The JSON, or CVAT's unpacked export (`annotations/instances_default.json`).
+        source: The JSON, or an unpacked export with one of `PLACES` in it.
         frames: Folder that the file names start from; by default `images` of the export, or the JSON's folder.
+        allow_outside: Let file names lead out of that folder.
 
     Returns:
         The videos.
 
     Raises:
-        DataSetError: If it is no COCO file, or an annotation has no track, mask or known image and category.
+        DataSetError: If it is no COCO file, ids are there twice, sizes within a video differ, or an annotation has no
+            track, mask or known image and category.
     """
-    json_file = source / "annotations" / "instances_default.json" if source.is_dir() else source
-    file, content = str(json_file), read_data_file(json_file)
-    coco_as_ytvis(content, file)  # says what is wrong with the file as a whole
+    found = [source / place for place in PLACES if (source / place).is_file()]
+    json_file = source if not source.is_dir() else found[0] if found else source / PLACES[0]
+    file = str(json_file)
+    content = read_as(_File, read_data_file(json_file), file, "file")
+    images = read_list(_Image, content.images, file, "images")
+    result = Source(file, [], [])
+    names = _class_names(content, result)
+    result.categories = list(names.values())
     places = [json_file.parent.parent / "images" / "default", json_file.parent.parent / "images", json_file.parent]
-    folder = frames or next(place for place in places if place.is_dir())
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    video_names = {video["id"]: video.get("name") or str(video["id"]) for video in content.get("videos", [])}
-    groups: dict[Any, list[dict[str, Any]]] = {}
-    for image in content["images"]:
-        groups.setdefault(image.get("video_id", Path(image["file_name"]).parent.as_posix()), []).append(image)
-    place_of: dict[Any, tuple[AnnotatedVideo, int]] = {}
-    for key, images in groups.items():
-        ordered = _in_order(images)
-        default_name = json_file.stem if key == "." else str(key)
-        name = str(video_names.get(key, default_name)).strip("/").replace("/", "_")
-        pictures = [folder / image["file_name"] for image in ordered]
-        video = AnnotatedVideo(name, ordered[0]["height"], ordered[0]["width"], pictures, len(pictures))
-        place_of.update({image["id"]: (video, frame) for frame, image in enumerate(ordered)})
-    for annotation in content.get("annotations") or []:
+    folder = frames or next((place for place in places if _holds(place, images)), json_file.parent)
+    place_of = _group(content, images, folder, allow_outside, result)
+    for annotation in read_list(_Annotation, content.annotations or [], file, "annotations"):
         _add_annotation(annotation, place_of, names, file)
-    videos = list({id(video): video for video, _ in place_of.values()}.values())
-    return Source(file, [names[category_id] for category_id in sorted(names)], videos)
+    return result
 
 
-def _in_order(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _holds(place: Path, images: Sequence[_Image]) -> bool:
+    try:
+        return bool(images) and (place / images[0].file_name.replace("\\", "/")).is_file()
+    except (OSError, ValueError):  # a name that no file can have; reading the frames says so
+        return False
+
+
+def _class_names(content: _File, result: Source) -> dict[Identity, str]:
+    """Name of every category id; a class that is there twice is left out where its annotations show that it's empty.
+
+    Roboflow writes a category with id 0 for the group of all classes, often with the name of one of them.
+    """
+    names: dict[Identity, str] = {}
+    categories = read_list(_Category, content.categories, result.file, "categories")
+    counts = Counter(category.name for category in categories)
+    used = {repr(item.get("category_id")) for item in content.annotations or [] if isinstance(item, dict)}
+    for category in categories:
+        is_group = category.supercategory in (None, "", "none") and repr(category.id) not in used
+        if counts[category.name] > 1 and is_group:
+            counts[category.name] -= 1
+            message = f"id {category.id}, {category.name!r}: without annotations, named as another one"
+            result.leave_out("empty category", message)
+        elif category.id in names or category.name in names.values():
+            message = f"category id {category.id} or name {category.name!r} is there twice"
+            fail("duplicate category", message, result.file)
+        else:
+            names[category.id] = category.name
+    return names
+
+
+def _group(
+    content: _File, images: Sequence[_Image], folder: Path, allow_outside: bool, result: Source
+) -> dict[Identity, tuple[AnnotatedVideo, int]]:
+    """Add the videos to the result; returns video and frame index of every image id."""
+    file = result.file
+    groups: dict[tuple[str, Identity], list[_Image]] = {}
+    for image in images:
+        parent = PurePosixPath(image.file_name.replace("\\", "/")).parent.as_posix()
+        group = ("folder", parent) if image.video_id is None else ("video", image.video_id)
+        groups.setdefault(group, []).append(image)
+    names: dict[Identity, str] = {}
+    for listed in read_list(_Video, content.videos or [], file, "videos"):
+        if listed.id in names:
+            fail("duplicate id", f"video id {listed.id} is there twice", file)
+        names[listed.id] = listed.name or str(listed.id)
+        if ("video", listed.id) not in groups:
+            result.leave_out("empty video", f"video {listed.id} ({brief(names[listed.id])}) has no image")
+    place_of: dict[Identity, tuple[AnnotatedVideo, int]] = {}
+    for (kind, key), members in groups.items():
+        default_name = Path(file).stem if key == "." else str(key)
+        name = folder_name(names.get(key, default_name) if kind == "video" else default_name, file)
+        checked_length(len(members), file, name)
+        ordered = _in_order(members, file, name)
+        size_hw = checked_size_hw(ordered[0].height, ordered[0].width, file, name)
+        pictures = [below(folder, image.file_name, allow_outside, file) for image in ordered]
+        video = AnnotatedVideo(name, *size_hw, pictures)
+        for frame, image in enumerate(ordered):
+            if image.id in place_of:
+                fail("duplicate id", f"image id {image.id} is there twice", file, name, frame=frame)
+            if (image.height, image.width) != size_hw:
+                message = f"image {image.id} is {image.height}x{image.width} (height x width), the first one "
+                fail("wrong size", f"{message}{size_hw[0]}x{size_hw[1]}", file, name, frame=frame)
+            place_of[image.id] = (video, frame)
+        result.videos.append(video)
+    return place_of
+
+
+def _in_order(images: Sequence[_Image], file: str, video: str) -> list[_Image]:
     for key in ("frame_id", "frame_index"):
-        if all(key in image for image in images):
-            return sorted(images, key=lambda image: int(image[key]))
-    order = {path: index for index, path in enumerate(in_number_order(Path(image["file_name"]) for image in images))}
-    return sorted(images, key=lambda image: order[Path(image["file_name"])])
+        numbers = [getattr(image, key) for image in images]
+        if None not in numbers:
+            twice = [number for number, count in Counter(numbers).items() if count > 1]
+            if twice:
+                fail("duplicate frame", f"{key} {twice[0]} is there twice: which one is first?", file, video)
+            return sorted(images, key=lambda image: getattr(image, key))
+    order = {path: index for index, path in enumerate(in_number_order(Path(image.file_name) for image in images))}
+    return sorted(images, key=lambda image: order[Path(image.file_name)])
 
 
 def _add_annotation(
-    annotation: dict[str, Any], place_of: dict[Any, tuple[AnnotatedVideo, int]], names: dict[Any, str], file: str
+    annotation: _Annotation,
+    place_of: dict[Identity, tuple[AnnotatedVideo, int]],
+    names: dict[Identity, str],
+    file: str,
 ) -> None:
-    annotation_id = annotation.get("id")
-    if annotation.get("image_id") not in place_of:
-        fail("unknown image", f"there is no image with id {annotation.get('image_id')!r}", file, None, annotation_id)
-    video, frame = place_of[annotation["image_id"]]
-    if annotation.get("category_id") not in names:
-        message = f"category_id is {annotation.get('category_id')!r}, the file has {sorted(names)}"
-        fail("unknown category", message, file, video.name, annotation_id, frame)
-    attributes = annotation.get("attributes") or {}
-    keys = [annotation.get("track_id"), annotation.get("instance_id"), attributes.get("track_id")]
+    if annotation.image_id not in place_of:
+        fail("unknown image", f"there is no image with id {annotation.image_id!r}", file, None, annotation.id)
+    video, frame = place_of[annotation.image_id]
+    if annotation.category_id not in names:
+        message = f"category_id is {annotation.category_id!r}, the file has {brief(list(names))}"
+        fail("unknown category", message, file, video.name, annotation.id, frame)
+    in_attributes = annotation.attributes.track_id if annotation.attributes else None
+    keys = [annotation.track_id, annotation.instance_id, in_attributes]
     track = next((key for key in keys if key is not None), None)
     if track is None:
         message = "has no track_id or instance_id (in CVAT, annotate with tracks, not shapes)"
-        fail("no identity", message, file, video.name, annotation_id, frame)
+        fail("no identity", message, file, video.name, annotation.id, frame)
+    if annotation.iscrowd not in (None, 0, 1):
+        message = f"iscrowd: expected 0 or 1, got {annotation.iscrowd}"
+        fail("bad annotation", message, file, video.name, annotation.id, frame)
     try:
-        rle = compress_segmentation(annotation.get("segmentation"), video.height, video.width)
+        rle = compress_segmentation(annotation.segmentation, video.height, video.width)
     except SegmentationError as error:
-        fail(error.kind, str(error), file, video.name, annotation_id, frame)
-    video.add(track, names[annotation["category_id"]], frame, rle, file)
+        fail(error.kind, str(error), file, video.name, annotation.id, frame)
+    video.add(track, names[annotation.category_id], frame, rle, file, crowd=bool(annotation.iscrowd))

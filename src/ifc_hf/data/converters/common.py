@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from ...model.rle import merge_rles
+from ...model.limits import LIMITS, brief, check_size_hw
+from ...model.rle import Rle, merge_rles
 from ..problems import DataSetError, Problem
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+LONGEST_NAME = 200  # bytes of a folder's name; file systems allow 255
+FORBIDDEN = frozenset('/\\:*?"<>|')  # in names of folders, on one system or another
+
+
+@dataclass
+class Track:
+    """One object.
+
+    Attributes:
+        category: Name of its class.
+        is_crowd: Whether it stands for many objects that nobody told apart.
+        masks: Mask of every frame index on which it is seen.
+    """
+
+    category: str
+    is_crowd: bool
+    masks: dict[int, Rle] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VideoPictures:
+    """Frames that are some pictures of a video file.
+
+    Attributes:
+        file: The video.
+        indices: Ascending index in the video, counted from 0, of every frame.
+    """
+
+    file: Path
+    indices: range
 
 
 @dataclass
@@ -19,23 +48,36 @@ class AnnotatedVideo:
     """One video of an annotation tool.
 
     Attributes:
-        name: Becomes its folder.
+        name: Becomes its folder: see `folder_name`.
         height: H in pixels.
         width: W in pixels.
-        frames: The picture of every frame, or one video file.
-        length: L.
-        tracks: `(category, {frame index: RLE})` of every object.
+        frames: The picture of every frame, or those of a video file.
+        tracks: The objects, by their identity within the video.
     """
 
     name: str
     height: int
     width: int
-    frames: list[Path] | Path
-    length: int
-    tracks: dict[Hashable, tuple[str, dict[int, dict[str, Any]]]] = field(default_factory=dict)
+    frames: list[Path] | VideoPictures
+    tracks: dict[Hashable, Track] = field(default_factory=dict)
 
-    def add(self, track: Hashable, category: str, frame: int, rle: Mapping[str, Any], file: str) -> None:
-        """Add a mask to a track; what the track has on that frame already is joined with it.
+    @property
+    def length(self) -> int:
+        """L."""
+        return len(self.frames.indices if isinstance(self.frames, VideoPictures) else self.frames)
+
+    def add(
+        self,
+        track: Hashable,
+        category: str,
+        frame: int,
+        rle: Rle,
+        file: str,
+        *,
+        crowd: bool = False,
+        join: bool = False,
+    ) -> None:
+        """Add a mask to a track.
 
         Args:
             track: Identity of the object within the video.
@@ -43,17 +85,23 @@ class AnnotatedVideo:
             frame: Frame index.
             rle: The mask.
             file: For messages.
+            crowd: Whether the track is a crowd.
+            join: Join the mask with what the track has on that frame already, instead of refusing a second one.
 
         Raises:
-            DataSetError: If the video has no such frame, or the track another category.
+            DataSetError: If the video has no such frame, the track another category, or a mask on that frame.
         """
         if not 0 <= frame < self.length:
             fail("bad frame", f"there is no such frame: the video has {self.length}", file, self.name, track, frame)
-        known, masks = self.tracks.setdefault(track, (category, {}))
-        if known != category:
-            fail("bad annotation", f"is {category!r} here and {known!r} earlier", file, self.name, track, frame)
-        parts = [masks[frame], dict(rle)] if frame in masks else [dict(rle)]
-        masks[frame] = merge_rles(parts)
+        known = self.tracks.setdefault(track, Track(category, crowd))
+        if known.category != category:
+            message = f"is {category!r} here and {known.category!r} earlier"
+            fail("bad annotation", message, file, self.name, track, frame)
+        if known.is_crowd != crowd:
+            fail("bad annotation", "is a crowd on some frames and none on others", file, self.name, track, frame)
+        if frame in known.masks and not join:
+            fail("duplicate id", "the object has two masks on this frame", file, self.name, track, frame)
+        known.masks[frame] = merge_rles([known.masks[frame], rle]) if frame in known.masks else rle
 
 
 @dataclass
@@ -64,35 +112,65 @@ class Source:
         file: Where it comes from, for messages.
         categories: Class names in the tool's order; others that occur are added after them.
         videos: The videos.
+        left_out: What the data set can't hold: nothing is left out without an entry here.
     """
 
     file: str
     categories: list[str]
     videos: list[AnnotatedVideo]
+    left_out: list[Problem] = field(default_factory=list)
+
+    def leave_out(
+        self, kind: str, message: str, video: str | None = None, track: object = None, frame: int | None = None
+    ) -> None:
+        """Note something that is left out."""
+        self.left_out.append(_problem(kind, message, self.file, video, track, frame, fatal=False))
 
 
 def fail(
     kind: str, message: str, file: str, video: str | None = None, track: object = None, frame: int | None = None
 ) -> NoReturn:
     """Raise a `DataSetError` with one problem."""
-    where = None if video is None else f"video {video}"
-    raise DataSetError([Problem(kind, message, file, where, track, frame)])
+    raise DataSetError([_problem(kind, message, file, video, track, frame)])
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder in the order in which a person counts: frame_2 before frame_10.
+def _problem(
+    kind: str, message: str, file: str, video: str | None, track: object, frame: int | None, fatal: bool = True
+) -> Problem:
+    return Problem(kind, message, file, None if video is None else f"video {video}", track, frame, fatal)
+
+
+def folder_name(text: str, file: str) -> str:
+    """Name for a video's folder: a single one, whatever a file calls the video.
 
     Raises:
-        DataSetError: If there is none.
+        DataSetError: If nothing is left, it is "." or "..", or too long.
     """
-    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES] if folder.is_dir() else []
-    if not found:
-        fail("missing frame", "expected a folder with pictures", str(folder))
-    return in_number_order(found)
+    name = "".join("_" if char in FORBIDDEN or ord(char) < 32 else char for char in text.strip().strip("/\\"))
+    size = len(name.encode("utf-8", "replace"))
+    if not name.strip(". ") or size > LONGEST_NAME:
+        fail("bad video", f"expected a name of up to {LONGEST_NAME} bytes for the video, got {brief(text)}", file)
+    return name
 
 
-def in_number_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort with digits compared as numbers."""
-    return sorted(
-        paths, key=lambda path: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", str(path))]
-    )
+def checked_size_hw(height: int, width: int, file: str, video: str | None = None) -> tuple[int, int]:
+    """Height and width that a file declares, if they are within the limits.
+
+    Raises:
+        DataSetError: If they aren't.
+    """
+    try:
+        return check_size_hw(height, width, "size of the frames")
+    except ValueError as error:
+        fail("bad video", str(error), file, video)
+
+
+def checked_length(length: int, file: str, video: str | None = None) -> int:
+    """Number of frames that a file declares, if it is within the limits.
+
+    Raises:
+        DataSetError: If it isn't.
+    """
+    if not 1 <= length <= LIMITS.length:
+        fail("bad video", f"expected 1 to {LIMITS.length} frames, got {brief(length)}", file, video)
+    return length

@@ -4,104 +4,135 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from tqdm.auto import tqdm
 
 from ...files import whole_folder, write_json
-from ...model.rle import rle_area, rle_box_xywh
-from .common import AnnotatedVideo, Source, fail
+from ...model.rle import measure_rles
+from ...model.video_files import VideoError, read_frames
+from .classes import number_classes
+from .common import AnnotatedVideo, Source, Track, VideoPictures, fail, folder_name
+from .pictures import frame_size_hw
 
 JPEG_QUALITY = 95
 
 
-def write_ytvis(source: Source, output: str | os.PathLike[str], split: str = "train") -> Path:
+def write_ytvis(
+    source: Source, output: str | os.PathLike[str], split: str = "train", classes: Sequence[str] | None = None
+) -> Path:
     """Write `<output>/<split>/JPEGImages/<video>/<frame>` and then `<output>/<split>.json`.
 
-    Pictures are copied as they are; of a video file every frame is decoded and written as JPEG.
+    Pictures are copied as they are; of a video file the frames are decoded and written as JPEG.
 
     Args:
-        source: What a converter read.
+        source: What a converter read. Masks without a pixel are noted in its `left_out`.
         output: The data set's folder.
         split: Name of the split.
+        classes: All class names in the order of their ids; see `number_classes`.
 
     Returns:
         The JSON.
 
     Raises:
-        DataSetError: If there is no video, two have one name, or a video file has too few frames.
+        DataSetError: If there is no video, two have one name, a frame is missing or of another size than its video, or
+            a class is unknown.
     """
+    if folder_name(split, source.file) != split or split.startswith("."):
+        fail("wrong format", f"split: expected a plain name, got {split!r}", source.file)
     if not source.videos:
         fail("empty video", "there is no video", source.file)
-    names = [video.name for video in source.videos]
-    if len(set(names)) < len(names):
-        fail("duplicate id", f"two videos have the same name: {sorted(names)}", source.file)
-    used = {category for video in source.videos for category, _ in video.tracks.values()}
-    categories = [*source.categories, *sorted(used - set(source.categories))]
-    category_ids = {name: index + 1 for index, name in enumerate(categories)}
+    names = [video.name.casefold() for video in source.videos]  # some file systems don't tell cases apart
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        fail("duplicate id", f"two videos have the same name: {twice}", source.file)
     output = Path(output)
-    videos: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for video in tqdm(source.videos, desc=f"Writing {split}", unit="video", disable=None):
+    content = describe(source, number_classes(source, output, split, classes))
+    for video, row in zip(tqdm(source.videos, desc=f"Writing {split}", unit="video", disable=None),
+                          content["videos"], strict=True):  # fmt: skip
         target = output / split / "JPEGImages" / video.name
-        pictures = [video.frames] if isinstance(video.frames, Path) else video.frames
+        pictures = [video.frames.file] if isinstance(video.frames, VideoPictures) else video.frames
         if any(target.resolve() in path.resolve().parents for path in pictures):  # it would be replaced
             fail("bad video", f"its frames lie in {target}, where they are to be written", source.file, video.name)
         with whole_folder(target) as folder:
             file_names = _write_frames(video, folder, source.file)
-        head = {"id": len(videos) + 1, "width": video.width, "height": video.height, "length": video.length}
-        videos.append({**head, "file_names": [f"{video.name}/{name}" for name in file_names]})
-        for category, masks in video.tracks.values():
-            present = {frame: rle for frame, rle in masks.items() if rle_area(rle)}
-            if not present:
-                continue
-            segmentations = [present.get(frame) for frame in range(video.length)]
-            annotations.append({
-                "id": len(annotations) + 1, "video_id": len(videos), "category_id": category_ids[category],
-                "iscrowd": 0, "length": video.length, "width": video.width, "height": video.height,
-                "segmentations": segmentations,
-                "bboxes": [None if rle is None else rle_box_xywh(rle) for rle in segmentations],
-                "areas": [None if rle is None else rle_area(rle) for rle in segmentations],
-            })  # fmt: skip
-    names_and_ids = [{"id": category_id, "name": name} for name, category_id in category_ids.items()]
+        row["file_names"] = [f"{video.name}/{name}" for name in file_names]
     json_file = output / f"{split}.json"
-    write_json(json_file, {"videos": videos, "categories": names_and_ids, "annotations": annotations})
+    write_json(json_file, content)
     return json_file
+
+
+def describe(source: Source, class_names: Sequence[str]) -> dict[str, Any]:
+    """The content of the JSON but for the names of the frames. Masks without a pixel are left out and noted."""
+    category_ids = {name: index + 1 for index, name in enumerate(class_names)}
+    videos: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for video in source.videos:
+        head = {"width": video.width, "height": video.height, "length": video.length}
+        videos.append({"id": len(videos) + 1, **head, "file_names": []})
+        for identity, track in video.tracks.items():
+            columns = _columns(video, identity, track, source)
+            if any(columns["segmentations"]):
+                ids = {
+                    "id": len(annotations) + 1,
+                    "video_id": len(videos),
+                    "category_id": category_ids[track.category],
+                }
+                annotations.append({**ids, "iscrowd": int(track.is_crowd), **head, **columns})
+            else:
+                source.leave_out("empty track", "none of its masks has a pixel", video.name, identity)
+    categories = [{"id": category_id, "name": name} for name, category_id in category_ids.items()]
+    return {"videos": videos, "categories": categories, "annotations": annotations}
+
+
+def _columns(video: AnnotatedVideo, identity: object, track: Track, source: Source) -> dict[str, list[Any]]:
+    """Mask, box and area of a track on every frame; None where it has no mask."""
+    columns: dict[str, list[Any]] = {name: [None] * video.length for name in ("segmentations", "bboxes", "areas")}
+    measures = measure_rles(list(track.masks.values()), with_boxes=True)
+    boxes_xywh = [] if measures.boxes_xywh is None else measures.boxes_xywh.tolist()
+    for (frame, rle), area, box in zip(track.masks.items(), measures.areas.tolist(), boxes_xywh, strict=True):
+        if area:
+            values = (rle, [float(edge) for edge in box], float(area))
+            for column, value in zip(columns.values(), values, strict=True):
+                column[frame] = value
+        else:
+            source.leave_out("empty mask", "the mask has no pixel", video.name, identity, frame)
+    return columns
 
 
 def _write_frames(video: AnnotatedVideo, folder: Path, file: str) -> list[str]:
     """Copy or decode the frames; returns their names."""
-    if isinstance(video.frames, Path):
-        return _decode_frames(video, folder, file)
+    if isinstance(video.frames, VideoPictures):
+        return _decode_frames(video, video.frames, folder, file)
     names = [f"{index:05d}{path.suffix.lower()}" for index, path in enumerate(video.frames)]
-    for name, path in zip(names, video.frames, strict=True):
-        if not path.is_file():
-            fail("missing frame", f"no such file: {path}", file, video.name, frame=names.index(name))
-        shutil.copyfile(path, folder / name)
+    for index, path in enumerate(video.frames):
+        _check_size(video, frame_size_hw(path, file, video.name, index), path, file, index)
+        shutil.copyfile(path, folder / names[index])
     return names
 
 
-def _decode_frames(video: AnnotatedVideo, folder: Path, file: str) -> list[str]:
-    import av  # heavy, and only for video files
+def _decode_frames(video: AnnotatedVideo, pictures: VideoPictures, folder: Path, file: str) -> list[str]:
+    names: list[str] = []
+    number = -1
+    try:
+        for number, frame in enumerate(read_frames(pictures.file)):
+            if number not in pictures.indices:
+                continue
+            _check_size(video, frame.shape[:2], pictures.file, file, len(names))
+            names.append(f"{len(names):05d}.jpg")
+            Image.fromarray(frame).save(folder / names[-1], quality=JPEG_QUALITY)
+            if len(names) == video.length:
+                return names
+    except VideoError as error:
+        fail("unreadable frame", str(error), file, video.name, frame=len(names))
+    message = f"{pictures.file} has {number + 1} frames, {video.length} are annotated, the last one is number"
+    fail("missing frame", f"{message} {pictures.indices[-1]} (from 0)", file, video.name, frame=len(names))
 
-    names = []
-    with av.open(str(video.frames)) as container:
-        for index, frame in zip(range(video.length), container.decode(video=0), strict=False):
-            if (frame.height, frame.width) != (video.height, video.width):
-                message = f"is {frame.height}x{frame.width} (height x width) in {video.frames}"
-                fail(
-                    "wrong size",
-                    f"{message}, annotated at {video.height}x{video.width}",
-                    file,
-                    video.name,
-                    None,
-                    index,
-                )
-            names.append(f"{index:05d}.jpg")
-            frame.to_image().save(folder / names[-1], quality=JPEG_QUALITY)
-    if len(names) < video.length:
-        fail(
-            "missing frame", f"{video.frames} has {len(names)} frames, {video.length} are annotated", file, video.name
-        )
-    return names
+
+def _check_size(video: AnnotatedVideo, size_hw: tuple[int, ...], path: Path, file: str, frame: int) -> None:
+    if tuple(size_hw) != (video.height, video.width):
+        message = f"{path} is {size_hw[0]}x{size_hw[1]} (height x width), annotated at {video.height}x{video.width}"
+        fail("wrong size", message, file, video.name, frame=frame)

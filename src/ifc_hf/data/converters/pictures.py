@@ -1,0 +1,125 @@
+"""The pictures that annotations belong to: found below their folder, and of the size that is stated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from ...files import FileError, check_regular, inside
+from ...model.video_files import IMAGE_SUFFIXES
+from ..frames import picture_size_hw
+from .common import checked_size_hw, fail
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
+
+
+def list_pictures(folder: Path, allow_outside: bool, file: str | None = None) -> list[Path]:
+    """Pictures of a folder in the order in which a person counts: frame_2 before frame_10. Hidden files are none.
+
+    Args:
+        folder: The folder.
+        allow_outside: Follow links that lead out of the folder.
+        file: The annotation file, for messages; default: the folder.
+
+    Raises:
+        DataSetError: If there is none, or one is a link out of the folder or no regular file.
+    """
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = [name for name in names if is_picture(name)]
+    if not names:
+        fail("missing frame", f"expected a folder with pictures: {folder}", file or str(folder))
+    return in_number_order(below(folder, name, allow_outside, file or str(folder)) for name in names)
+
+
+def pictures_by_stem(pictures: Iterable[Path], file: str) -> dict[str, Path]:
+    """Pictures by their names without suffix.
+
+    Raises:
+        DataSetError: If two pictures differ in their suffix only: it isn't known which one was annotated.
+    """
+    found: dict[str, Path] = {}
+    for picture in pictures:
+        if picture.stem in found:
+            message = f"{found[picture.stem].name} and {picture.name}: which one do the annotations belong to?"
+            fail("duplicate frame", message, file)
+        found[picture.stem] = picture
+    return found
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is a picture, by its name."""
+    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def in_number_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
+    """Sort with digits compared as numbers."""
+    return sorted(paths, key=_number_key)
+
+
+def _number_key(path: PurePath) -> list[tuple[int, str]]:
+    parts = re.split(r"([0-9]{1,1000})", str(path))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def below(folder: Path, name: str, allow_outside: bool, file: str) -> Path:
+    """Path of a file that an annotation file names; see `ifc_hf.files.inside`.
+
+    Raises:
+        DataSetError: If the name leads out of the folder, or to no regular file.
+    """
+    try:
+        return inside(folder, name.replace("\\", "/"), allow_outside)
+    except FileError as error:
+        fail("outside", str(error), file)
+
+
+def check_file(path: Path) -> Path:
+    """A file that the user names: any regular one.
+
+    Raises:
+        DataSetError: If it is missing, a folder or a device.
+    """
+    try:
+        check_regular(path)
+    except FileError as error:
+        fail("missing file", str(error).removeprefix(f"{path}: "), str(path))
+    return path
+
+
+def frame_size_hw(picture: Path, file: str, video: str, frame: int) -> tuple[int, int]:
+    """Height and width of a frame as it is shown, from its header.
+
+    Raises:
+        DataSetError: If it is missing, no picture, or beyond the limits.
+    """
+    try:
+        check_regular(picture)
+        return checked_size_hw(*picture_size_hw(picture), file=str(picture))
+    except FileError as error:
+        fail("missing frame", str(error), file, video, frame=frame)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        fail("unreadable frame", f"{picture} can't be read as a picture: {error}", file, video, frame=frame)
+
+
+def read_values(picture: Image.Image, limit_hw: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
+    """The numbers of a picture, as they are stored.
+
+    Args:
+        picture: An opened picture, whose pixels are not decoded yet.
+        limit_hw: Decode none that is higher or wider than that.
+
+    Raises:
+        ValueError: If the picture is broken or too large.
+    """
+    width, height = picture.size
+    if limit_hw is not None and (height > limit_hw[0] or width > limit_hw[1]):
+        raise ValueError(f"{height}x{width} (height x width), more than the frame's {limit_hw[0]}x{limit_hw[1]}")
+    try:
+        return np.asarray(picture)
+    except (OSError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+        raise ValueError(str(error)) from error
