@@ -12,7 +12,7 @@ from PIL import Image
 from ifc_hf import load_ytvis
 from ifc_hf.data import builder
 from ifc_hf.data.embedding import embed_frames, without_decoding
-from ifc_hf.data.labels import category_ids, has_annotations, id2label, map_labels
+from ifc_hf.data.labels import _fill_in, category_ids, has_annotations, id2label, map_labels
 from ifc_hf.data.layout import is_held_out
 from ifc_hf.data.problems import DataSetError
 from ifc_hf.data.synthetic import write_synthetic_ytvis
@@ -114,6 +114,38 @@ def test_held_out_split_is_a_fixed_tenth(tmp_path, load):
     assert sorted([*train, *held]) == list(range(1, 26))
     with pytest.raises(DataSetError, match=r"valid\.json: of 1 videos none belongs to 'long'"):
         load(tmp_path, split="valid_long")
+
+
+@pytest.mark.parametrize(
+    ("ids", "unused", "expected"),
+    [
+        ([1, 2, 3], "square", [1, 2, 3]),
+        ([1, 2, 3], "triangle", [1, 2, 3]),
+        ([1, 2, 3], "circle", [1, 2, 3]),
+        ([0, 1, 2], "circle", [0, 1, 2]),
+        ([1, 5, 9], None, [1, 5, 9]),
+    ],
+)
+def test_a_class_without_objects_survives_parquet(tmp_path, load, ids, unused, expected):
+    write_synthetic_ytvis(tmp_path, num_videos=12, num_frames=1, size_hw=(16, 16), num_valid_videos=1)
+    content = json.loads((tmp_path / "train.json").read_text())
+    unused_id = [category["id"] for category in content["categories"] if category["name"] == unused]
+    content["annotations"] = [track for track in content["annotations"] if track["category_id"] not in unused_id]
+    for entry in (*content["categories"], *content["annotations"]):
+        name = "id" if "name" in entry else "category_id"
+        entry[name] = ids[entry[name] - 1]
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    load(tmp_path).to_parquet(tmp_path / "rows.parquet")
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert category_ids(rows) == expected and list(id2label(rows).values()) == ["circle", "square", "triangle"]
+
+
+def test_an_id_that_could_be_several_is_asked_for():
+    assert _fill_in({0: 1, 2: 3, 3: 9}, ["a", "b", "c", "d"]) == [1, 2, 3, 9]
+    with pytest.raises(ValueError, match=r"no row tells the category id of \['b'\]"):
+        _fill_in({0: 1, 2: 9}, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="no row tells the category id"):
+        _fill_in({}, ["a"])
 
 
 @pytest.mark.parametrize("own", ["train_sub", "val_sub"])

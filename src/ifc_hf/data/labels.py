@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +14,7 @@ import datasets
 
 from .problems import read_data_file
 
+logger = logging.getLogger(__name__)
 Rows: TypeAlias = "datasets.Dataset | datasets.IterableDataset"
 
 
@@ -60,20 +63,41 @@ def shorten(names: list[str], number: int = 8) -> str:
 def category_ids(dataset: Rows) -> list[int]:
     """Category id in the annotation file of every label index: what a results file has to speak in.
 
-    `load_ytvis` and `load_coco` keep them; of rows that went through the Hub they are gathered from the objects.
+    `load_ytvis` and `load_coco` keep them; of rows that went through the Hub or a Parquet file they are gathered from
+    the objects. Ids ascend with the label indices: for a class without objects that leaves one id, or counting on from
+    its neighbours gives one, of which a warning tells.
 
     Raises:
-        ValueError: If a class has no object to tell its id.
+        ValueError: If the objects leave several ids open.
     """
     description = _description(dataset)
     if description is not None:
         return list(description["category_ids"])
     found = {item["category"]: item["category_id"] for row in dataset for item in row["objects"]}
-    names = _category_feature(dataset.features).names
-    unknown = [name for label, name in enumerate(names) if label not in found]
-    if unknown:
-        raise ValueError(f"no row tells the category id of the classes {unknown}")
-    return [found[label] for label in range(len(names))]
+    return _fill_in(found, _category_feature(dataset.features).names)
+
+
+def _fill_in(found: Mapping[int, int], names: list[str]) -> list[int]:
+    """Ids of all classes by label, from those that were found."""
+    unknown = [label for label in range(len(names)) if label not in found]
+    offsets = {found[label] - label for label in found}
+    if unknown and len(offsets) != 1:
+        known = sorted(found)
+        between = {
+            label: found[before] + label - before
+            for before, after in pairwise(known)
+            for label in range(before + 1, after)
+            if found[after] - found[before] == after - before
+        }
+        found = {**found, **between}
+        unknown = [label for label in unknown if label not in found]
+        if unknown:
+            listed = shorten([names[label] for label in unknown])
+            raise ValueError(f"no row tells the category id of {listed}: load the set from its annotation file")
+    assumed = {names[label]: label + min(offsets) for label in unknown}
+    if assumed:
+        logger.warning("no row tells these category ids, taken as those that come next: %s", assumed)
+    return [found[label] if label in found else assumed[name] for label, name in enumerate(names)]
 
 
 def source_file(dataset: Rows) -> str:
