@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...model.limits import brief
+from ...model.picture_files import natural_order
 from ...model.rle import SegmentationError, compress_segmentation
 from ..problems import read_data_file
 from .common import AnnotatedVideo, Source, checked_length, checked_size_hw, fail, folder_name
-from .pictures import below, in_number_order
+from .pictures import below
 from .schema import Identity, Integer, Name, Pixels, Record, read_as, read_list
 
 PLACES = ("annotations/instances_default.json", "_annotations.coco.json", "annotations.json", "instances.json")
@@ -173,8 +174,7 @@ def _in_order(images: Sequence[_Image], file: str, video: str) -> list[_Image]:
             if twice:
                 fail("duplicate frame", f"{key} {twice[0]} is there twice: which one is first?", file, video)
             return sorted(images, key=lambda image: getattr(image, key))
-    order = {path: index for index, path in enumerate(in_number_order(Path(image.file_name) for image in images))}
-    return sorted(images, key=lambda image: order[Path(image.file_name)])
+    return sorted(images, key=lambda image: natural_order(Path(image.file_name)))
 
 
 def _add_annotation(

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ...model.masks import encode_rle
+from ...model.picture_files import natural_order
 from .common import AnnotatedVideo, Source, checked_length, fail, folder_name
-from .pictures import below, check_file, frame_size_hw, in_number_order, list_pictures, pictures_by_stem, read_values
+from .pictures import below, check_file, frame_size_hw, list_pictures, pictures_by_stem, read_values
 
 INSTANCES_PER_CLASS = 1000
 IGNORED_CLASS = 10  # KITTI MOTS: a region that nobody annotated
@@ -71,7 +72,7 @@ def _read_video(folder: Path, labels: list[str], images: Path, allow_outside: bo
     file = str(folder)
     name = folder_name(folder.absolute().parent.name, file)
     png_names = [path.name for path in folder.iterdir() if path.suffix.lower() == ".png" and path.name[0] != "."]
-    pngs = in_number_order(below(folder, png_name, allow_outside, file) for png_name in png_names)
+    pngs = sorted((below(folder, png_name, allow_outside, file) for png_name in png_names), key=natural_order)
     if not pngs:
         fail("empty video", "there is no PNG", file, name)
     checked_length(len(pngs), file, name)
@@ -80,7 +81,7 @@ def _read_video(folder: Path, labels: list[str], images: Path, allow_outside: bo
     if missing:
         message = f"{len(missing)} of {len(pngs)} frames are not in {images}, first {missing[0]}"
         fail("missing frame", message, file, name)
-    unused = in_number_order(Path(stem) for stem in set(pictures) - {png.stem for png in pngs})
+    unused = sorted((Path(stem) for stem in set(pictures) - {png.stem for png in pngs}), key=natural_order)
     if unused:
         result.leave_out("frame without PNG", f"{len(unused)} pictures, first {unused[0]}", name)
     size_hw = frame_size_hw(pictures[pngs[0].stem], file, name, 0)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ...files import FileError, check_regular, inside
-from ...model.video_files import IMAGE_SUFFIXES
+from ...model.picture_files import is_picture, natural_order
 from ..frames import picture_size_hw
 from .common import checked_size_hw, fail
-
-AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def list_pictures(folder: Path, allow_outside: bool, file: str | None = None) -> list[Path]:
@@ -30,10 +27,10 @@ def list_pictures(folder: Path, allow_outside: bool, file: str | None = None) ->
         DataSetError: If there is none, or one is a link out of the folder or no regular file.
     """
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    names = [name for name in names if is_picture(name)]
+    names = [name for name in names if is_picture(name) and not name.startswith(".")]
     if not names:
         fail("missing frame", f"expected a folder with pictures: {folder}", file or str(folder))
-    return in_number_order(below(folder, name, allow_outside, file or str(folder)) for name in names)
+    return sorted((below(folder, name, allow_outside, file or str(folder)) for name in names), key=natural_order)
 
 
 def pictures_by_stem(pictures: Iterable[Path], file: str) -> dict[str, Path]:
@@ -49,21 +46,6 @@ def pictures_by_stem(pictures: Iterable[Path], file: str) -> dict[str, Path]:
             fail("duplicate frame", message, file)
         found[picture.stem] = picture
     return found
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file is a picture, by its name."""
-    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-
-
-def in_number_order(paths: Iterable[AnyPath]) -> list[AnyPath]:
-    """Sort with digits compared as numbers."""
-    return sorted(paths, key=_number_key)
-
-
-def _number_key(path: PurePath) -> list[tuple[int, str]]:
-    parts = re.split(r"([0-9]{1,1000})", str(path))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def below(folder: Path, name: str, allow_outside: bool, file: str) -> Path:

@@ -12,8 +12,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ...files import whole_folder, write_json
+from ...model.reading import VideoError
 from ...model.rle import measure_rles
-from ...model.video_files import VideoError, read_frames
+from ...model.video_files import read_timed_frames
 from .classes import number_classes
 from .common import AnnotatedVideo, Source, Track, VideoPictures, fail, folder_name
 from .pictures import frame_size_hw
@@ -118,13 +119,18 @@ def _decode_frames(video: AnnotatedVideo, pictures: VideoPictures, folder: Path,
     names: list[str] = []
     number = -1
     try:
-        for number, frame in enumerate(read_frames(pictures.file)):
+        reading = read_timed_frames(pictures.file)
+        for number, (_, frame) in enumerate(reading):
+            if reading.bad_packets:  # a frame was left out: from here on, numbers and frames don't belong together
+                message = f"{reading.problem}; convert with pictures instead"
+                fail("unreadable frame", message, file, video.name, frame=len(names))
             if number not in pictures.indices:
                 continue
             _check_size(video, frame.shape[:2], pictures.file, file, len(names))
             names.append(f"{len(names):05d}.jpg")
             Image.fromarray(frame).save(folder / names[-1], quality=JPEG_QUALITY)
             if len(names) == video.length:
+                reading.close()
                 return names
     except VideoError as error:
         fail("unreadable frame", str(error), file, video.name, frame=len(names))
