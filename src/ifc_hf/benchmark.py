@@ -10,7 +10,8 @@ import platform
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,39 @@ STAGES = {
 }
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Frames per second of several runs."""
+
+    median: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class VideoBenchmark:
+    """What was measured of a video.
+
+    Attributes:
+        frames: Number of frames.
+        tracks: Number of tracks that were found.
+        frames_per_second: Over the runs.
+        milliseconds_per_frame: The median of every stage, of the rest and of the total.
+        peak_memory_gib: Of the process so far, with all that it has loaded.
+        peak_device_memory_gib: On CUDA; None elsewhere.
+    """
+
+    frames: int
+    tracks: int
+    frames_per_second: Rates
+    milliseconds_per_frame: dict[str, float]
+    peak_memory_gib: float
+    peak_device_memory_gib: float | None = None
+
+
 def benchmark_video(
     segmenter: IfcVideoSegmenter, video: str | os.PathLike[str], repeats: int = 5, max_frames: int | None = None
-) -> dict[str, Any]:
+) -> VideoBenchmark:
     """Segments a video again and again.
 
     Args:
@@ -47,9 +78,7 @@ def benchmark_video(
         max_frames: Frames of the video to take; None: all.
 
     Returns:
-        `frames`; `tracks`; `frames_per_second` with `median`, `min` and `max` over the runs; `milliseconds_per_frame`,
-        the median of every stage, of the rest and of the total; `peak_memory_gib` of the process so far, with all
-        that it has loaded; `peak_device_memory_gib` on CUDA.
+        The figures.
 
     Raises:
         OSError: If there is no such video.
@@ -68,16 +97,15 @@ def benchmark_video(
         runs.append({stage: value / num_frames for stage, value in seconds.items()})
     runs = runs[1:]  # the first one fills caches and makes libraries choose their kernels
     rates = [1 / run[TOTAL] for run in runs]
-    result = {
-        "frames": num_frames,
-        "frames_per_second": {"median": statistics.median(rates), "min": min(rates), "max": max(rates)},
-        "milliseconds_per_frame": {stage: 1e3 * statistics.median(run[stage] for run in runs) for stage in runs[0]},
-        "tracks": len(tracks),
-        "peak_memory_gib": peak_memory_gib(),
-    }
-    if segmenter.model.device.type == "cuda":
-        result["peak_device_memory_gib"] = torch.cuda.max_memory_allocated(segmenter.model.device) / 2**30
-    return result
+    device = segmenter.model.device
+    return VideoBenchmark(
+        frames=num_frames,
+        tracks=len(tracks),
+        frames_per_second=Rates(statistics.median(rates), min(rates), max(rates)),
+        milliseconds_per_frame={stage: 1e3 * statistics.median(run[stage] for run in runs) for stage in runs[0]},
+        peak_memory_gib=peak_memory_gib(),
+        peak_device_memory_gib=torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None,
+    )
 
 
 class StageClock:
@@ -141,7 +169,7 @@ def peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def write_report(path: Path, report: dict[str, Any], packages: Sequence[str]) -> None:
+def write_report(path: Path, report: Mapping[str, Any], packages: Sequence[str]) -> None:
     """Writes a report, with machine and versions, as a whole or not at all.
 
     Args:
@@ -158,7 +186,7 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, str | float | None]:
     """Processor, memory, load and accelerator; a high load says that others were at work, too."""
     names = [line.partition(":")[2].strip() for line in proc_lines("cpuinfo") if line.startswith("model name")]
     memory = [line.split()[1] for line in proc_lines("meminfo") if line.startswith("MemTotal")]

@@ -6,10 +6,14 @@ them.
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .arguments import frame_size, positive_int
+
+if TYPE_CHECKING:
+    from ..benchmark import VideoBenchmark
 
 PACKAGES = ("ifc_hf", "torch", "transformers", "numpy", "scipy", "av")
 
@@ -66,18 +70,18 @@ def run(args: argparse.Namespace) -> int:
     print("; ".join(f"{key}: {value}" for key, value in (settings | describe_machine()).items()))
     print(", ".join(f"{name} {version}" for name, version in package_versions(PACKAGES).items()))
     if args.output:
-        write_report(args.output, {"settings": settings, **result}, PACKAGES)
+        write_report(args.output, {"settings": settings, **asdict(result)}, PACKAGES)
         print(f"Wrote {args.output}")
     return 0
 
 
-def print_result(result: dict[str, Any]) -> None:
+def print_result(result: "VideoBenchmark") -> None:
     """One row for every stage, then rate and memory."""
-    print(f"milliseconds per frame, {result['frames']} frames, {result['tracks']} tracks")
-    for stage, milliseconds in result["milliseconds_per_frame"].items():
+    print(f"milliseconds per frame, {result.frames} frames, {result.tracks} tracks")
+    for stage, milliseconds in result.milliseconds_per_frame.items():
         print(f"  {stage:20} {milliseconds:9.2f}")
-    rate = result["frames_per_second"]
-    print(f"frames per second: {rate['median']:.2f} ({rate['min']:.2f} to {rate['max']:.2f})")
-    print(f"peak memory of the process: {result['peak_memory_gib']:.2f} GiB")
-    if "peak_device_memory_gib" in result:
-        print(f"peak memory on the device: {result['peak_device_memory_gib']:.2f} GiB")
+    rates = result.frames_per_second
+    print(f"frames per second: {rates.median:.2f} ({rates.min:.2f} to {rates.max:.2f})")
+    print(f"peak memory of the process: {result.peak_memory_gib:.2f} GiB")
+    if result.peak_device_memory_gib is not None:
+        print(f"peak memory on the device: {result.peak_device_memory_gib:.2f} GiB")
