@@ -175,14 +175,16 @@ def decode(name: str, container: InputContainer, report: Report, is_live: bool =
     with container:
         stream = video_stream(container, name)
         stream.thread_type = "AUTO"
-        shows_errors = stream.codec_context.name != "hevc"
-        if not shows_errors:  # its decoder would hide all frames up to the next key frame, and marks them all
+        codec = stream.codec_context.codec.canonical_name
+        if codec == "hevc":  # its decoder would hide all frames up to the next key frame; so it marks them all
             stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
         report.expected = stream.frames or None
+        num_packets, num_frames, num_bad_before = 0, 0, report.bad_packets
         last_packets, last_pts = LastPackets(stream), None
         for packet in packets(container, stream, report):
             if packet.size:
                 last_packets.add(packet)
+                num_packets += not packet.is_discard
             try:
                 frames = stream.decode(packet)
             except av.error.FFmpegError as error:
@@ -192,11 +194,16 @@ def decode(name: str, container: InputContainer, report: Report, is_live: bool =
                 continue
             for frame in frames:
                 last_pts = frame.pts
-                if frame.is_corrupt and shows_errors:
+                num_frames += 1
+                if frame.is_corrupt and codec != "hevc":
                     report.note_bad("the decoder marks a frame as damaged")
                 yield Decoded(frame, container, stream, is_live)
         for frame in last_packets.lost_frames(last_pts, report):
+            num_frames += 1
             yield Decoded(frame, container, stream, is_live)
+        if codec == "av1":  # its decoder drops some damage without an error; a packet holds exactly one shown frame
+            for _ in range(num_packets - num_frames - (report.bad_packets - num_bad_before)):
+                report.note_bad("the decoder gives no frame for a packet")
 
 
 def packets(container: InputContainer, stream: VideoStream, report: Report) -> Iterator[Packet]:
@@ -209,10 +216,8 @@ def packets(container: InputContainer, stream: VideoStream, report: Report) -> I
         try:
             for packet in container.demux(stream):
                 num_errors = 0
-                is_repetition = (
-                    not packet.size and packet.dts is not None
-                )  # AVI's; a decoder would take it for the end
-                if not is_repetition:
+                # AVI repeats a frame by an empty packet, which a decoder would take for the end of the stream.
+                if packet.size or packet.dts is None:
                     yield packet
             return
         except av.error.FFmpegError as error:

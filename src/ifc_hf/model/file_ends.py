@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 MATROSKA_HEAD = b"\x1a\x45\xdf\xa3"
 MAX_BOXES = 100_000  # of an MP4 in fragments; a file of more is taken for whole
 
 
-def ends_early(file: Path | BinaryIO) -> bool:
+def ends_early(file: Path | IO[bytes]) -> bool:
     """Whether the outermost elements of an MP4, Matroska, WebM or AVI file go on beyond its end.
 
     Other containers don't say how long they are. A file object that can't seek isn't looked at.
@@ -31,7 +31,7 @@ def ends_early(file: Path | BinaryIO) -> bool:
     return declared > size
 
 
-def declared_size(stream: BinaryIO, size: int) -> int:
+def declared_size(stream: IO[bytes], size: int) -> int:
     """Bytes that a file should have; 0 if it doesn't say."""
     stream.seek(0)
     head = stream.read(64)
@@ -64,7 +64,7 @@ def variable_length_integer(data: bytes, at: int) -> tuple[int | None, int]:
     return (None if value == (1 << 7 * num_bytes) - 1 else value), at + num_bytes
 
 
-def mp4_size(stream: BinaryIO, size: int) -> int:
+def mp4_size(stream: IO[bytes], size: int) -> int:
     """Bytes up to the end of the last box that begins in the file."""
     at = 0
     for _ in range(MAX_BOXES):

@@ -13,6 +13,8 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from transformers.image_utils import PILImageResampling, SizeDict
 
+from .picture_files import eight_bit
+
 Frame = Image.Image | Tensor
 
 
@@ -39,20 +41,21 @@ def to_frame(image: Any, channels_first: bool | None = None) -> Frame:
 
     Args:
         image: PIL image of any mode, or an array or tensor (H, W, 3) or (3, H, W), uint8 or float (values on the
-            scale that `rescale_factor` expects, 0 to 255 by default).
+            scale that `rescale_factor` expects, 0 to 255 by default; see `in_full_range`).
         channels_first: Layout of an array; None: found from the shape (arrays are taken as (H, W, 3) and tensors as
             (3, H, W) if both would fit).
 
     Returns:
-        The PIL image, turned upright as its EXIF data say, or a (3, H, W) tensor.
+        The PIL image, turned upright as its EXIF data say and of 8 bits, or a (3, H, W) tensor.
 
     Raises:
-        ValueError: If the rank, channel count or dtype is wrong, a size is 0, or a float pixel is NaN or infinite.
+        ValueError: If the rank, channel count or dtype is wrong, a size is 0, a float pixel is NaN or infinite, or
+            the scale of a picture of more than 8 bits is unknown.
     """
     if isinstance(image, Image.Image):
         is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         # Pillow would copy an upright image too, and decode it here rather than in the threads that resize.
-        return image if is_upright else ImageOps.exif_transpose(image)
+        return eight_bit(image if is_upright else ImageOps.exif_transpose(image))
     if not isinstance(image, np.ndarray | Tensor):
         raise ValueError(f"expected a PIL image, an array or a tensor, got {type(image).__name__}")
     shape = tuple(image.shape)
@@ -70,8 +73,26 @@ def to_frame(image: Any, channels_first: bool | None = None) -> Frame:
         if not torch.isfinite(tensor).all():
             raise ValueError("a pixel is NaN or infinite")
     elif tensor.dtype != torch.uint8:
-        raise ValueError(f"expected pixels of dtype uint8 or float, got {tensor.dtype}")
+        seen = f"{tensor.dtype} with values {tensor.min().item()} to {tensor.max().item()}"
+        raise ValueError(f"expected pixels of dtype uint8 or float, got {seen}")
     return tensor if channels_first else tensor.permute(2, 0, 1)
+
+
+def in_full_range(frames: Sequence[Frame]) -> list[Frame]:
+    """The frames of one video with float values on the scale 0 to 255.
+
+    Where all values of all frames lie within 0 to 1, as `torchvision.transforms.ToTensor` gives them, they are
+    multiplied by 255; unless all are whole numbers, for then they are dark ones on the scale 0 to 255.
+    """
+    are_fractions = False
+    for frame in frames:
+        if isinstance(frame, Image.Image) or not frame.is_floating_point():
+            return list(frames)
+        low, high = frame.aminmax()
+        if low < 0 or high > 1:
+            return list(frames)
+        are_fractions = are_fractions or bool((frame != frame.round()).any())
+    return [frame * 255 for frame in frames if isinstance(frame, Tensor)] if are_fractions else list(frames)
 
 
 def frame_size_hw(frame: Frame) -> tuple[int, int]:

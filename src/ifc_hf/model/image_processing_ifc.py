@@ -25,7 +25,7 @@ from transformers.image_utils import ChannelDimension, PILImageResampling, SizeD
 from transformers.processing_utils import ImagesKwargs
 
 from .annotations import LabelSpace, make_labels, split_annotations
-from .frames import Frame, frame_size_hw, resize_frame, resized_size_hw, split_videos, to_frame
+from .frames import Frame, frame_size_hw, in_full_range, resize_frame, resized_size_hw, split_videos, to_frame
 from .post_processing import ClipOutputs, clips_from_outputs, images_from_outputs
 from .segmentation_maps import annotation_from_maps, split_instance_classes, split_maps
 
@@ -304,6 +304,8 @@ class IfcImageProcessor(BaseImageProcessor):
         **kwargs: Any,
     ) -> BatchFeature:
         """Resize, normalise and pad videos of frames in working form."""
+        if do_rescale:
+            images = [in_full_range(video) for video in images]
         sizes_hw = [self._resized_hw(frame_size_hw(video[0]), do_resize, size) for video in images]
         T = max(len(video) for video in images)
         H, W = _padded_size_hw(sizes_hw, [len(video) for video in images], do_pad, pad_size)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
+from typing import IO
+from urllib.request import urlopen
 
 from .decoding import Decoded, decode
 from .reading import Reading, Report, VideoError, one_line
-from .video_files import open_video, start_video
+from .video_files import open_video, read_container, start_video
 
 try:  # this file is copied to the Hub, where only torch and Transformers can be taken for granted
     import av
@@ -44,8 +49,29 @@ def read_address(address: str, is_live: bool = False) -> Reading:
     container = connect()
     if is_live or scheme in LIVE_SCHEMES or not (container.duration or container.size > 0):
         return read_live(address, container, connect)
-    report = Report()
-    return start_video(address, decode(address, container, report), report)
+    try:
+        return read_container(address, container)
+    except VideoError as error:
+        if not scheme.startswith("http"):
+            raise
+        # An MP4 whose index comes last is read from its end, and the server may send files only from their beginning.
+        return read_container(address, open_video(downloaded(address, error)))
+
+
+def downloaded(address: str, reason: VideoError) -> IO[bytes]:
+    """The content of an address in a temporary file, which vanishes when it is closed.
+
+    Raises:
+        VideoError: If it can't be read to its end.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # the container holds it
+    try:
+        with urlopen(address, timeout=TIMEOUT_SECONDS) as response:
+            shutil.copyfileobj(response, file)
+    except (OSError, HTTPException) as error:
+        raise reason from error
+    file.seek(0)
+    return file
 
 
 def read_camera(index: int) -> Reading:

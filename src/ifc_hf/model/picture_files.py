@@ -45,7 +45,7 @@ def start_reading(name: str, timed: Iterator[tuple[float, Frame]], report: Repor
     """Read the first picture, which tells the size."""
     first = next(timed, None)
     if first is None:
-        raise VideoError(f"{name}: {report.bad_reason or 'holds no picture'}")
+        raise VideoError(report.bad_reason or f"{name}: {report.end_reason or 'holds no picture'}")
     info = VideoInfo(DEFAULT_FPS, first[1].shape[:2], num_frames)
     return Reading(name, begun(first, timed), info, report)
 
@@ -86,7 +86,9 @@ def picture_frame(image: Image.Image) -> Frame:
     Raises:
         ValueError: If its values have no known scale.
     """
-    return np.array(eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
+    upright = ImageOps.exif_transpose(image)
+    upright.format = image.format  # a copy doesn't know it
+    return np.array(eight_bit(upright).convert("RGB"))
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

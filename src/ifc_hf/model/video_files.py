@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from .decoding import Decoded, decode, local_address, may_jump, stream_fps
 from .file_ends import ends_early
@@ -25,8 +25,9 @@ except ImportError:
 
 logger = logging.getLogger(__name__)
 
-# Kinds of files that are lists of other files or addresses: opening one would open what its author chose.
+# Lists of other files or addresses: opening one would open what its author chose.
 PLAYLISTS = ("concat", "hls", "dash", "imf", "sdp", "rtp", "rtsp", "sap", "image2", "webm_dash_manifest", "vobsub")
+TEXTS = ("tty", "bin", "xbin", "adf", "idf")  # that FFmpeg would draw
 
 
 def read_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
@@ -108,7 +109,7 @@ def regular(path: Path) -> Path:
     return path
 
 
-def open_video(source: Path | str | BinaryIO, **options: Any) -> av.container.InputContainer:
+def open_video(source: Path | str | IO[bytes], **options: Any) -> av.container.InputContainer:
     """Open a file, an address or a file object.
 
     Args:
@@ -130,7 +131,7 @@ def open_video(source: Path | str | BinaryIO, **options: Any) -> av.container.In
         # Other encodings than UTF-8 occur in titles; nothing is made of them.
         return av.open(target, "r", metadata_errors="replace", **options)
     except av.error.ArgumentError as error:
-        raise VideoError(f"{source}: not a readable video (a playlist of other files, or damaged)") from error
+        raise VideoError(f"{source}: not a readable video (a playlist, a text, or damaged)") from error
     except Exception as error:  # PyAV's classes share no ancestor with what a file object raises
         is_empty = isinstance(source, Path) and source.stat().st_size == 0
         reason = "the file is empty" if is_empty else one_line(error)
@@ -139,9 +140,9 @@ def open_video(source: Path | str | BinaryIO, **options: Any) -> av.container.In
 
 @cache
 def formats_of_one_file() -> str:
-    """The names of the containers that FFmpeg reads, without those that open further files."""
+    """The names of the containers that FFmpeg reads, without playlists and texts."""
     readable = {format_name for name in av.formats_available if (format_name := input_format(name))}
-    return ",".join(sorted(readable - set(PLAYLISTS)))
+    return ",".join(sorted(readable.difference(PLAYLISTS, TEXTS)))
 
 
 def input_format(name: str) -> str | None:
@@ -152,7 +153,7 @@ def input_format(name: str) -> str | None:
         return None
 
 
-def read_container(name: str, container: av.container.InputContainer, file: Path | BinaryIO | None = None) -> Reading:
+def read_container(name: str, container: av.container.InputContainer, file: Path | IO[bytes] | None = None) -> Reading:
     """Read an opened container, which is closed at the end.
 
     Args:
@@ -177,7 +178,7 @@ def start_video(name: str, decoded: Iterator[Decoded], report: Report, is_cut_of
     """
     first = next(decoded, None)
     if first is None:
-        reason = report.bad_reason or report.end_reason
+        reason = report.bad_reason or report.end_reason or ("the file ends early" if is_cut_off else None)
         raise VideoError(f"{name}: " + (f"no frame can be decoded ({reason})" if reason else "the video has 0 frames"))
     return Reading(name, timed_frames(begun(first, decoded), report, is_cut_off), first.info(), report)
 

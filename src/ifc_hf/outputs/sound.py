@@ -108,12 +108,15 @@ class SoundTrack:
 
     def copied(self, target: Any) -> Timed:
         """The sound as it is."""
+        last_dts: int | None = None
         for time, packet in self.timed():
             if time >= self.end:
                 return
-            if time >= self.start or self.start == 0:
+            dts = round((time - self.start) / packet.time_base)
+            # The sound of a joined part may begin before that of the part before has ended.
+            if (time >= self.start or self.start == 0) and (last_dts is None or dts > last_dts):
                 delay = None if packet.pts is None else packet.pts - packet.dts
-                packet.dts = round((time - self.start) / packet.time_base)
+                packet.dts = last_dts = dts
                 packet.pts = None if delay is None else packet.dts + delay
                 packet.stream = target
                 yield time - self.start, packet
@@ -131,7 +134,11 @@ class SoundTrack:
                 frames = packet.decode()
             except av.error.InvalidDataError:
                 continue
-            position = round((time - self.start) * SOUND_RATE) if position is None else position
+            due_position = round((time - self.start) * SOUND_RATE)
+            if (
+                position is None or due_position > position + SOUND_RATE * JUMP_BACK_SECONDS
+            ):  # at first, or after a gap
+                position = due_position
             for resampled in (piece for frame in frames for piece in resampler.resample(frame)):
                 resampled.pts, resampled.time_base = position, Fraction(1, SOUND_RATE)
                 position += resampled.samples
