@@ -7,7 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from multiprocessing import context, get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -101,12 +105,13 @@ def end_with_parent(parent_pid: int) -> None:
     """Lets this process end as soon as its parent has gone, even by SIGKILL. Works on Linux; elsewhere does nothing.
 
     Args:
-        parent_pid: Of the process that started this one; if it has gone already, this one ends at once.
+        parent_pid: Of the process that started this one, itself or through a server of multiprocessing, which ends
+            with it. If it has gone already, this one ends at once.
     """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it went between the start and the line above
+    if os.getppid() != parent_pid and not Path(f"/proc/{parent_pid}").exists():  # it went before the line above
         os._exit(1)
 
 
@@ -130,6 +135,53 @@ def become_worker(parent_pid: int) -> None:
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_wait_for_end, args=(parent_pid,), daemon=True).start()
+
+
+def worker_context(start_method: str | None = None) -> context.BaseContext:
+    """A context of multiprocessing whose processes don't meet a signal before `become_worker`.
+
+    Args:
+        start_method: "fork", "spawn", "forkserver", or None for the default of the platform.
+    """
+    quiet: Any = copy(get_context(start_method))
+    quiet.Process = WORKERS[quiet.get_start_method()]
+    return quiet
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM wait to the end of the block; a process that is started in it never gets them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+class _HeldBack:
+    def start(self) -> None:
+        """Starts the process with SIGINT and SIGTERM held back."""
+        with signals_held_back():
+            super().start()  # type: ignore[misc]
+
+
+class SpawnWorker(_HeldBack, context.SpawnProcess):
+    """A process that is spawned; here, because pickle looks classes up by their names."""
+
+
+WORKERS: dict[str, type] = {"spawn": SpawnWorker}
+if sys.platform != "win32":
+
+    class ForkWorker(_HeldBack, context.ForkProcess):
+        """A process that is forked."""
+
+    class ForkServerWorker(_HeldBack, context.ForkServerProcess):
+        """A process that a server forks."""
+
+    WORKERS |= {"fork": ForkWorker, "forkserver": ForkServerWorker}
 
 
 def _wait_for_end(parent_pid: int) -> None:

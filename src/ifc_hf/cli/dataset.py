@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     check = actions.add_parser("check", help="every problem of a split in one report")
     stats = actions.add_parser("stats", help="numbers of a split, and a picture of some annotated frames")
-    for action in (check, stats):
+    hold_out = actions.add_parser("hold-out", help="write a val_sub that has every class of a small training split")
+    for action in (check, stats, hold_out):
         action.add_argument("root", type=Path, help="folder of the data set")
         action.add_argument("--version", choices=VERSIONS, help="which data set (default: any in YouTube-VIS format)")
         action.add_argument("--split", default="train", help="name of the split (default: train)")
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         "merge": run_merge,
         "check": run_check,
         "stats": run_stats,
+        "hold-out": run_hold_out,
     }
     return actions[args.action](args)
 
@@ -105,6 +107,27 @@ def run_check(args: argparse.Namespace) -> int:
     if errors:
         print(f"error: split {args.split!r} of {args.root} can't be used: {errors} errors", file=sys.stderr)
     return int(errors > 0)
+
+
+def run_hold_out(args: argparse.Namespace) -> int:
+    """Writes `val_sub.json` with videos of the split; the others are `train_sub`."""
+    from ..data.check import read_split
+    from ..data.stats import propose_held_out
+    from ..files import read_json, write_json
+
+    _, split = read_split(args.root, args.version, args.split)
+    chosen = set(propose_held_out(split))
+    if not chosen:
+        raise ValueError(f"{split.file}: no video can be held out without a class losing its only one")
+    source = Path(split.file)
+    content = read_json(source)
+    content["videos"] = [video for video in content["videos"] if video["id"] in chosen]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["video_id"] in chosen]
+    # Of `train/instances.json`, the folder has the name of the split.
+    folder = source.parent.parent if source.parent.name == args.split else source.parent
+    write_json(folder / "val_sub.json", content)
+    print(f"{folder / 'val_sub.json'}: {len(chosen)} of {len(split.videos)} videos; train_sub are the others")
+    return 0
 
 
 def run_stats(args: argparse.Namespace) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+import datasets
 import numpy as np
 
+from .labels import id2label
+from .layout import is_held_out
 from .parse import ParsedSplit
 
 
@@ -86,6 +89,48 @@ def describe_split(split: ParsedSplit) -> SplitStats:
         crowds=sum(track["iscrowd"] for video in split.videos for track in video["objects"]),
         classes=sorted(classes, key=lambda entry: -entry.tracks),
     )
+
+
+def classes_without_tracks(rows: datasets.Dataset) -> list[str]:
+    """Names of the classes that no object of the rows belongs to, crowds apart."""
+    found = {track["category"] for row in rows for track in row["objects"] if not track["iscrowd"]}
+    return [name for label, name in id2label(rows).items() if label not in found]
+
+
+def propose_held_out(split: ParsedSplit) -> list[int]:
+    """Videos to hold out of a training, so that every class has a track on either side.
+
+    These are the videos of `val_sub`, without those that hold the last tracks of a class for the training, and for
+    every class that is missing then, rarest first, a video that has it. Classes of a single video stay in the
+    training.
+
+    Args:
+        split: Of `read_split`.
+
+    Returns:
+        Ids of videos, ascending.
+    """
+    videos_of: dict[int, set[int]] = defaultdict(set)
+    for video in split.videos:
+        for track in video["objects"]:
+            if not track["iscrowd"]:
+                videos_of[track["category"]].add(video["video_id"])
+    chosen: set[int] = set()
+
+    def is_free(video_id: int) -> bool:
+        """Whether every class of the video has another one to be trained on."""
+        return all(videos - chosen - {video_id} for videos in videos_of.values() if video_id in videos)
+
+    for video_id in sorted(video["video_id"] for video in split.videos):
+        if is_held_out(video_id) and is_free(video_id):
+            chosen.add(video_id)
+    for _, videos in sorted(videos_of.items(), key=lambda item: (len(item[1]), item[0])):
+        free = [video_id for video_id in sorted(videos) if is_free(video_id)]
+        if free and not videos & chosen:
+            # The one that has the most of the classes that are missing, too.
+            missing = [others for others in videos_of.values() if not others & chosen]
+            chosen.add(max(free, key=lambda video_id: sum(video_id in others for others in missing)))
+    return sorted(chosen)
 
 
 def mean(values: list[float] | list[int]) -> float:

@@ -1,6 +1,7 @@
 """A whole training run made of a recipe: data, model, arguments, trainer."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
@@ -14,15 +15,18 @@ from ..checkpoints import find_checkpoint
 from ..data.augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation
 from ..data.clips import ClipDataset, ImageClipDataset, MixedClipDataset, VideoClipDataset
 from ..data.coco import load_coco
-from ..data.labels import has_annotations, id2label, map_labels
+from ..data.labels import has_annotations, id2label, map_labels, shorten
 from ..data.layout import existing_root
+from ..data.stats import classes_without_tracks
 from ..data.ytvis import load_ytvis
 from ..model.image_processing_ifc import IfcImageProcessor
 from .arguments import IfcTrainingArguments
 from .models import build_model
 from .recipe import TEST_SIZES, Recipe
+from .schedule import with_length
 from .trainer import IfcTrainer
 
+logger = logging.getLogger(__name__)
 # What the weights of a backbone expect of their pixels.
 PIXEL_FORM = ("do_flip_channel_order", "image_mean", "image_std", "rescale_factor")
 
@@ -84,11 +88,13 @@ def make_trainer(
 def make_arguments(recipe: Recipe, output_dir: str, overrides: Mapping[str, Any]) -> IfcTrainingArguments:
     """Arguments of a recipe; gradient accumulation makes up for the processes that are missing to its batch size.
 
+    Another length (`max_steps`, `num_train_epochs`) takes warm-up and drops of the learning rate along.
+
     Raises:
         ValueError: If an override is no field, or the processes don't divide the batch size.
     """
     known = {field.name for field in fields(IfcTrainingArguments)}
-    settings = {**recipe.training, **overrides}
+    settings = with_length(recipe.training, overrides)
     unknown = sorted(set(settings) - known)
     if unknown:
         raise ValueError(f"{unknown} are no training arguments (see IfcTrainingArguments)")
@@ -128,6 +134,7 @@ def load_rows(
         train_rows.append(("video", load(split=data["split"])))
         if data.get("eval_split"):
             eval_rows = load(split=data["eval_split"])
+            warn_of_missing_classes(eval_rows, data["eval_split"])
         if labels is not None:
             train_rows = [(name, map_labels(rows, labels)) for name, rows in train_rows]
             eval_rows = None if eval_rows is None else map_labels(eval_rows, labels)
@@ -144,6 +151,14 @@ def load_rows(
             file = json.loads(rows.info.description)["file"]
             raise ValueError(f"{file} has no annotations, so it can't be used for training or scoring ({name} data).")
     return train_rows, eval_rows
+
+
+def warn_of_missing_classes(rows: datasets.Dataset, split: str) -> None:
+    """Says which classes a split can't score for want of a track."""
+    missing = classes_without_tracks(rows)
+    if missing and len(missing) < len(id2label(rows)):
+        advice = "; `ifc-hf dataset hold-out` writes one that has them" if split == "val_sub" else ""
+        logger.warning("split %r has no track of %s: their AP can't be measured%s", split, shorten(missing), advice)
 
 
 def config_fields(recipe: Recipe, checkpoint: str | None) -> dict[str, Any]:

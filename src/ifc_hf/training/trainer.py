@@ -27,7 +27,7 @@ from ..data.orientation import OrientationSampler
 from ..evaluation import YtvisAccumulator
 from ..files import write_text
 from ..model.video_segmenter import IfcVideoSegmenter
-from ..processes import by_rank
+from ..processes import by_rank, worker_context
 from ..scoring.video_evaluation import (
     SCORE_NAMES,
     best_threshold,
@@ -163,7 +163,10 @@ class IfcTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """As `Trainer.get_train_dataloader`, with workers that end with this process and outlive Ctrl-C."""
         loader = super().get_train_dataloader()
-        loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+        if self.args.dataloader_num_workers:
+            inner = getattr(loader, "base_dataloader", loader)  # what accelerate's loader reads from
+            inner.worker_init_fn = WorkerStart(inner.worker_init_fn)
+            inner.multiprocessing_context = worker_context(self.args.dataloader_multiprocessing_context)
         return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
