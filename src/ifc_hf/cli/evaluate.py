@@ -1,9 +1,11 @@
 """`ifc-hf evaluate`: predictions of a whole split, the file for the benchmark's server, and a score where possible."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import DEMO
 from .arguments import add_invalid_annotations
 
 TABLE_OF_IMAGES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
@@ -136,6 +138,24 @@ def score_videos(
     plot_precision_recall(numbers, part.parent / "precision_recall.png")
     worst_tracks[0].draw(rows, part.parent / "worst_tracks")
     print(category_table(numbers))
+    add_to_card(args, segmenter.num_frames, numbers)
+
+
+def add_to_card(args: argparse.Namespace, num_frames: int, scores: dict[str, Any]) -> None:
+    """Puts the scores into the card of the model's folder, unless it is the shipped one or no folder."""
+    from ..cards.measured import add_scores
+    from ..checkpoints import default_checkpoint
+
+    card = Path(args.model, "README.md")
+    if args.model == DEMO or card.parent.resolve() == default_checkpoint().resolve():
+        return
+    data = f"ytvis_{args.version}" if args.version in ("2019", "2021", "2022") else args.version
+    data = data or Path(args.data or "").resolve().name
+    try:
+        if add_scores(card, data, args.split or "valid", num_frames, scores):
+            print(f"Wrote the scores into {card}, too")
+    except OSError as error:  # the results are there, so this is no failure
+        print(f"no scores in {card}: {error}", file=sys.stderr)
 
 
 def score_images(
