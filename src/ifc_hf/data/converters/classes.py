@@ -48,7 +48,8 @@ def number_classes(source: Source, output: Path, split: str, classes: Sequence[s
         classes: The names that the user gives.
 
     Raises:
-        DataSetError: If a track has another class, or a split in the output numbers its classes in another way.
+        DataSetError: If a track has another class, a split in the output numbers its classes in another way, or there
+            is no class at all.
     """
     names, origin = list(classes or []), "the given classes"
     for json_file in sorted(path for path in output.glob("*.json") if path.stem != split):
@@ -59,7 +60,10 @@ def number_classes(source: Source, output: Path, split: str, classes: Sequence[s
         names, origin = found or names, str(json_file) if found else origin
     used = {track.category for video in source.videos for track in video.tracks.values()}
     if not names:
-        return [*source.categories, *sorted(used - set(source.categories))]
+        names = [*source.categories, *sorted(used - set(source.categories))]
+        if not names:
+            fail("bad category", "there is no class: no object has one, and none is listed", source.file)
+        return names
     for video in source.videos:
         for identity, track in video.tracks.items():
             if track.category not in names:

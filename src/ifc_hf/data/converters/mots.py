@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ...model.masks import encode_rle
 from ...model.picture_files import natural_order
@@ -132,10 +131,9 @@ def _read_png(png: Path, video: str, frame: int, limit_hw: tuple[int, int]) -> n
     """Numbers (H, W) of a PNG of one channel: 16 bit, 8 bit, 1 bit, or indices of a palette."""
     check_file(png)
     try:
-        with Image.open(png) as picture:
-            numbers = read_values(picture, limit_hw)
-    except (OSError, SyntaxError, Image.DecompressionBombError, ValueError) as error:
-        fail("bad PNG", f"can't be read as a picture: {error}", str(png), video, frame=frame)
+        numbers = read_values(png, limit_hw)
+    except ValueError as error:
+        fail("bad PNG", str(error), str(png), video, frame=frame)
     if numbers.dtype == bool:
         numbers = numbers.astype(np.uint8)
     if numbers.ndim != 2 or numbers.dtype.kind not in "ui":

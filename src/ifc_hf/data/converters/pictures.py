@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -81,27 +81,29 @@ def frame_size_hw(picture: Path, file: str, video: str, frame: int) -> tuple[int
     """
     try:
         check_regular(picture)
-        return checked_size_hw(*picture_size_hw(picture), file=str(picture))
+        size_hw = picture_size_hw(picture)
     except FileError as error:
         fail("missing frame", str(error), file, video, frame=frame)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's classes share no ancestor: its plugins raise what they meet
         fail("unreadable frame", f"{picture} can't be read as a picture: {error}", file, video, frame=frame)
+    return checked_size_hw(*size_hw, file=str(picture))
 
 
-def read_values(picture: Image.Image, limit_hw: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
+def read_values(stream: Path | BinaryIO, limit_hw: tuple[int, int]) -> np.ndarray[Any, Any]:
     """The numbers of a picture, as they are stored.
 
     Args:
-        picture: An opened picture, whose pixels are not decoded yet.
-        limit_hw: Decode none that is higher or wider than that.
+        stream: The picture's file.
+        limit_hw: A picture that is higher or wider is refused before its pixels are decoded.
 
     Raises:
         ValueError: If the picture is broken or too large.
     """
-    width, height = picture.size
-    if limit_hw is not None and (height > limit_hw[0] or width > limit_hw[1]):
-        raise ValueError(f"{height}x{width} (height x width), more than the frame's {limit_hw[0]}x{limit_hw[1]}")
     try:
-        return np.asarray(picture)
-    except (OSError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
+        with Image.open(stream) as picture:
+            width, height = picture.size
+            if height <= limit_hw[0] and width <= limit_hw[1]:
+                return np.asarray(picture)
+    except Exception as error:  # as above
+        raise ValueError(f"can't be read as a picture: {error}") from error
+    raise ValueError(f"{height}x{width} (height x width), more than the frame's {limit_hw[0]}x{limit_hw[1]}")
