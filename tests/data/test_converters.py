@@ -235,7 +235,8 @@ def test_a_video_that_fails_leaves_none_of_its_frames(tmp_path):
     convert(tmp_path / "clip", "labelme", tmp_path / "out")
     written = tmp_path / "out/train/JPEGImages"
     before = {path: path.read_bytes() for path in written.rglob("*.png")}
-    source = Source("a.json", ["cat"], [AnnotatedVideo("clip", HEIGHT, WIDTH, [tmp_path / "clip/0.png", tmp_path / "no"])])
+    pictures = [tmp_path / "clip/0.png", tmp_path / "no"]
+    source = Source("a.json", ["cat"], [AnnotatedVideo("clip", HEIGHT, WIDTH, pictures)])
     with pytest.raises(DataSetError, match="frame 1: .*no: no such file"):
         write_ytvis(source, tmp_path / "out")
     assert {path: path.read_bytes() for path in written.rglob("*") if path.is_file()} == before
