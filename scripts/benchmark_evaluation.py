@@ -22,15 +22,17 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from ifc_hf.data.records import TrackRecord
 from ifc_hf.evaluation.average_precision import accumulate, summarize
+from ifc_hf.evaluation.inputs import ScoringReport, read_ground_truth, read_predictions, read_video
 from ifc_hf.evaluation.settings import EvaluationSettings, FloatArray
 from ifc_hf.evaluation.track_iou import track_ious
 from ifc_hf.evaluation.track_matching import best_predictions, match_tracks
-from ifc_hf.evaluation.track_reader import Track, TrackReader
-from ifc_hf.evaluation.ytvis_format import read_ground_truth, read_predictions
 
 PHASES = ("load", "iou", "accumulate")
-Pairs = dict[tuple[int, int], tuple[list[Track], list[Track]]]  # (annotated, predicted) by video and category
+Pairs = dict[
+    tuple[int, int], tuple[list[TrackRecord], list[TrackRecord]]
+]  # (annotated, predicted) by video and category
 
 
 def main() -> None:
@@ -160,12 +162,13 @@ def time_side(
 
 def load_ours(truth_path: Path, results_path: Path) -> Pairs:
     """Read and check everything, as `evaluate_ytvis` does."""
-    truth = read_ground_truth(truth_path)
-    results = read_predictions(results_path, truth)
-    reader = TrackReader(truth.categories)
+    report = ScoringReport()
+    truth = read_ground_truth(truth_path, report)
+    results = read_predictions(results_path, truth.videos, truth.name)
     pairs: Pairs = defaultdict(lambda: ([], []))
     for video_id in sorted(truth.videos):
-        for side, tracks in enumerate(reader.video(video_id, truth, results)):
+        entries = truth.entries.get(video_id, ()), results.entries.get(video_id, ())
+        for side, tracks in enumerate(read_video(*entries, truth.categories, report)):
             for track in tracks:
                 pairs[video_id, track.category_id][side].append(track)
     return pairs
@@ -178,25 +181,19 @@ def load_plain(truth_path: Path, results_path: Path) -> Pairs:
     for side, entries in enumerate(sides):
         for position, entry in enumerate(entries):
             areas = np.array([int(coco_mask.area(rle)) for rle in entry["segmentations"]])
-            track = Track(
-                position + 1,
-                entry["category_id"],
-                entry["segmentations"],
-                areas,
-                float(np.mean(areas[areas > 0])),
-                entry.get("score", 1.0),
-            )
+            masks, score = entry["segmentations"], entry.get("score", 1.0)
+            track = TrackRecord(position + 1, entry["category_id"], masks, areas, score=score)
             pairs[entry["video_id"], entry["category_id"]][side].append(track)
     return dict(sorted(pairs.items()))
 
 
-def plain_ious(predictions: Sequence[Track], ground_truth: Sequence[Track]) -> FloatArray:
+def plain_ious(predictions: Sequence[TrackRecord], ground_truth: Sequence[TrackRecord]) -> FloatArray:
     """(D, G): two merged masks for every pair and frame."""
     ious = np.zeros((len(predictions), len(ground_truth)))
     for row, track in enumerate(predictions):
         for column, other in enumerate(ground_truth):
             shared = total = 0
-            for masks in zip(track.rles, other.rles, strict=True):
+            for masks in zip(track.segmentations, other.segmentations, strict=True):
                 shared += int(coco_mask.area(coco_mask.merge(list(masks), intersect=True)))
                 total += int(coco_mask.area(coco_mask.merge(list(masks), intersect=False)))
             ious[row, column] = shared / total if total else 0.0

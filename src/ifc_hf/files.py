@@ -252,8 +252,9 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, in hexadecimal.
 
     Raises:
-        FileError: If the file is missing.
+        FileError: If the file is missing or no regular file.
     """
+    check_regular(path)
     try:
         with open(path, "rb") as stream:
             digest = hashlib.sha256()

@@ -77,7 +77,7 @@ def test_coco_classes_become_those_of_another_set(root, load):
 BAD_INPUT = {
     "RLE of another size": ({"segmentation": {"size": [5, 5], "counts": [25]}}, "RLE is 5x5"),
     "invalid polygon": ({"segmentation": [[1, 2, 3]]}, "flat polygon"),
-    "empty polygons": ({"segmentation": []}, "got an empty list"),
+    "empty polygons": ({"segmentation": []}, "the segmentation is None, but the box is"),
     "unknown category": ({"category_id": 77}, "category_id is 77"),
     "NaN box": ({"bbox": [float("nan"), 1, 2, 3]}, "box has a NaN"),
 }

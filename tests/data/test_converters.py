@@ -33,10 +33,10 @@ def converted(tmp_path, source, source_format, **kwargs):
     assert not [problem for problem in check_split(tmp_path / "out") if problem.kind != "unused class"]
     _, split = read_split(tmp_path / "out")
     (video,) = split.videos
-    assert (video["height"], video["width"]) == (HEIGHT, WIDTH)
+    assert (video.height, video.width) == (HEIGHT, WIDTH)
     return {
-        split.label_names[track["category"]]: [rle and decode_rle(rle) for rle in track["segmentations"]]
-        for track in video["objects"]
+        split.label_names[split.labels[track.category_id]]: [rle and decode_rle(rle) for rle in track.segmentations]
+        for track in video.tracks
     }
 
 
@@ -203,7 +203,7 @@ def test_label_studio(tmp_path):
         tasks[1]["annotations"][0]["result"].append(track)
     (tmp_path / "clip.json").write_text(json.dumps(tasks))
     convert(tmp_path / "clip.json", "label-studio", tmp_path / "two")
-    assert len(read_split(tmp_path / "two")[1].videos[0]["objects"]) == 3
+    assert len(read_split(tmp_path / "two")[1].videos[0].tracks) == 3
     tasks[0]["annotations"][0]["result"] = [{"type": "videorectangle"}]
     (tmp_path / "clip.json").write_text(json.dumps(tasks))
     with pytest.raises(DataSetError, match="is a videorectangle: only brush masks and polygons"):

@@ -319,7 +319,7 @@ BAD_INPUT = {
     "None box": (set_frame("bboxes", None), TRACK + ", frame 0: the box is None, but there is a segmentation"),
     "None mask": (set_frame("segmentations", None), TRACK + ", frame 0: the segmentation is None, but the box is"),
     "None masks": (set_first(segmentations=None), TRACK + ": segmentations: expected a list"),
-    "too few masks": (set_first(segmentations=[None]), TRACK + ": segmentations has 1 entries, video .* has 4 frames"),
+    "too few masks": (set_first(segmentations=[None]), TRACK + ": 1 segmentations for 4 frames"),
     "unknown category": (set_first(category_id=9), TRACK + r": category_id is 9, the categories have ids \[1, 2, 3\]"),
     "track with no mask": (no_mask, TRACK + ": track with no mask: all of its 4 segmentations are None"),
     "duplicate annotation": (repeat_annotation, r"train\.json, video \d+, annotation 1: annotation id is there twice"),

@@ -9,10 +9,9 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from golden import golden_folder
+from ifc_hf.data.records import TrackRecord
 from ifc_hf.evaluation import EvaluationSettings, YtvisAccumulator, evaluate_ytvis
 from ifc_hf.evaluation.track_iou import track_ious
-from ifc_hf.evaluation.track_reader import TrackReader
-from ifc_hf.evaluation.ytvis_format import Video
 from ifc_hf.model.rle import measure_rles
 
 CASES = golden_folder() / "ytvis_eval"
@@ -33,9 +32,9 @@ ERRORS = {
     "error_unknown_video": r"preds\.json: prediction 1: video 12345 is not in .*gt\.json",
 }
 TOLERATED = {
-    "categories_coverage": r"gt\.json: video 1, annotation 8: category 99 is unknown, the track is dropped",
+    "categories_coverage": r"gt\.json: video 1, annotation 8: category_id is 99, the categories have ids .*left out",
     "corner_length_mismatch": r"preds\.json: prediction 0 \(video 1\): 6 segmentations for 12 frames",
-    "corner_size_mismatch": r"preds\.json: prediction 0 .*frame 0: RLE of 60 x 40 pixels in a video of 40 x 56",
+    "corner_size_mismatch": r"preds\.json: prediction 0 .*frame 0: RLE is 60x40 .* the frame is 40x56",
 }
 
 
@@ -211,14 +210,12 @@ def test_track_ious_equal_dense_masks():
     random = np.random.default_rng(0)
 
     def tracks(count):
-        read = TrackReader([1])
         masks = random.random((count, 6, 12, 14)) < 0.4
         masks[random.random((count, 6)) < 0.3] = False
         drawn = []
         for number, frames in enumerate(masks):
             rles = [coco_mask.encode(np.asfortranarray(frame, np.uint8)) if frame.any() else None for frame in frames]
-            entry = {"id": number + 1, "category_id": 1, "segmentations": rles}
-            drawn.append(read.annotation(entry, Video(1), "video 1"))
+            drawn.append(TrackRecord(number + 1, 1, rles, frames.sum(axis=(1, 2))))
         return drawn, masks.reshape(count, -1)
 
     (predicted, first), (annotated, second) = tracks(5), tracks(4)
@@ -261,21 +258,33 @@ def test_measuring_refuses_what_would_crash_pycocotools(counts, reason):
 BAD_TRUTH = {
     "duplicate annotation id": (
         lambda t: t["annotations"][1].update(id=1),
-        "ground truth: video 1: annotation id 1 occurs twice",
+        "ground truth, video 1, annotation 1: annotation id is there twice",
     ),
-    "duplicate video id": (lambda t: t["videos"][1].update(id=1), "video id 1 occurs twice"),
-    "duplicate category id": (lambda t: t["categories"][1].update(id=1), "category id 1 occurs twice"),
-    "video of length 0": (lambda t: t["videos"][1].update(length=0), r"videos\[1\] \(video 2\): has no frames"),
-    "video without length": (lambda t: t["videos"][1].pop("length"), r"videos\[1\] \(video 2\): has no frames"),
+    "duplicate video id": (lambda t: t["videos"][1].update(id=1), "ground truth, video 1: video id 1 is there twice"),
+    "duplicate category id": (lambda t: t["categories"][1].update(id=1), "ground truth: category id 1 is there twice"),
+    "video of length 0": (
+        lambda t: t["videos"][1].update(length=0),
+        "ground truth, video 2: video of length 0: it has no frames",
+    ),
+    "video without length": (
+        lambda t: t["videos"][1].pop("length"),
+        "ground truth, video 2: file_names: .* got nothing",
+    ),
     "video without height": (
         lambda t: t["videos"][0].update(height=None),
-        "video 1.*height: expected an integer, got None",
+        "video 1: height: expected an integer of 1 or more, in pixels, got None",
     ),
-    "unknown video": (lambda t: t["annotations"][2].update(video_id=9), "annotation 3 belongs to video 9"),
-    "missing key": (lambda t: t.pop("videos"), "videos is no list"),
+    "unknown video": (
+        lambda t: t["annotations"][2].update(video_id=9),
+        "ground truth, annotation 3: there is no video with id 9",
+    ),
+    "missing key": (
+        lambda t: t.pop("videos"),
+        "ground truth: expected a YouTube-VIS file with lists 'videos', 'categories' and 'annotations', found",
+    ),
     "None for an annotation": (
         lambda t: t["annotations"].insert(0, None),
-        r"annotations\[0\]: expected a dict, got NoneType",
+        "ground truth: expected an annotation with an integer 'id', got None",
     ),
     "None for segmentations": (
         lambda t: t["annotations"][1].update(segmentations=None),
@@ -293,7 +302,7 @@ BAD_TRUTH = {
     ),
     "RLE of another size": (
         lambda t: t["annotations"][2].update(segmentations=[None, None, square(0, 0, 3, (10, 12))]),
-        "video 2, annotation 3: frame 2: RLE of 10 x 12 pixels in a video of 20 x 30",
+        r"video 2, annotation 3, frame 2: RLE is 10x12 \(height x width\), the frame is 20x30",
     ),
     "RLE that ends early": (
         lambda t: t["annotations"][2].update(segmentations=[None, {"size": [20, 30], "counts": "12"}, None]),
@@ -326,7 +335,7 @@ BAD_RESULTS = {
     "None score": (lambda r: r[1].update(score=None), r"prediction 1 \(video 1\): score.*got None"),
     "None for a prediction": (lambda r: r.insert(1, None), "prediction 1: expected a dict, got NoneType"),
     "unknown video": (lambda r: r[2].update(video_id=7), "prediction 2: video 7 is not in ground truth"),
-    "video id as text": (lambda r: r[2].update(video_id="2"), "prediction 2: video_id: expected an integer, got 2"),
+    "video id as text": (lambda r: r[2].update(video_id="2"), "prediction 2: video_id: expected an integer, got '2'"),
     "no category": (lambda r: r[2].pop("category_id"), r"prediction 2 \(video 2\): category_id.*got nothing"),
     "None for segmentations": (
         lambda r: r[2].update(segmentations=None),
@@ -359,9 +368,9 @@ def test_missing_and_broken_files_are_named(truth, tmp_path):
     (tmp_path / "broken.json").write_text('{"videos": [')
     with pytest.raises(ValueError, match=r"nowhere\.json: no such file \(ground truth\)"):
         evaluate_ytvis(tmp_path / "nowhere.json", [])
-    with pytest.raises(ValueError, match=r"broken\.json: broken JSON \(ground truth\).*column"):
+    with pytest.raises(ValueError, match=r"broken\.json: not valid JSON: .*column 13 \(ground truth\)"):
         evaluate_ytvis(tmp_path / "broken.json", [])
-    with pytest.raises(ValueError, match=r"broken\.json: broken JSON \(predictions\)"):
+    with pytest.raises(ValueError, match=r"broken\.json: not valid JSON: .* \(predictions\)"):
         evaluate_ytvis(truth, tmp_path / "broken.json")
 
 

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("root", type=Path, help="folder of the data set")
         action.add_argument("--version", choices=VERSIONS, help="which data set (default: any in YouTube-VIS format)")
         action.add_argument("--split", default="train", help="name of the split (default: train)")
+        action.add_argument(
+            "--allow-outside", action="store_true", help="let names and links of frames lead out of their folder"
+        )
     check.add_argument(
         "--first-frames", action="store_true", help="look at the size of every video's first frame only"
     )
@@ -82,8 +85,8 @@ def report(split: "WrittenSplit") -> int:
     from ..data.check import read_annotations
 
     written = read_annotations(split.json_file)
-    objects = [track for video in written.videos for track in video["objects"]]
-    crowds = sum(track["iscrowd"] for track in objects)
+    objects = [track for video in written.videos for track in video.tracks]
+    crowds = sum(track.is_crowd for track in objects)
     print(f"{split.json_file}: {len(written.videos)} videos, {len(objects)} tracks"
           f"{f' ({crowds} of them crowds)' if crowds else ''}, {len(written.label_names)} classes")  # fmt: skip
     for problem in split.left_out:
@@ -97,7 +100,7 @@ def run_check(args: argparse.Namespace) -> int:
     """Prints every problem and their counts; 1 if one of them keeps the split from being used."""
     from ..data.check import check_split
 
-    problems = check_split(args.root, args.version, args.split, every_frame=not args.first_frames)
+    problems = check_split(args.root, args.version, args.split, not args.first_frames, args.allow_outside)
     for problem in problems:
         print(f"{'error' if problem.fatal else 'warning'}: {problem.kind}: {problem}")
     for kind, count in Counter(problem.kind for problem in problems).most_common():
@@ -139,7 +142,7 @@ def run_stats(args: argparse.Namespace) -> int:
     from ..data.stats import describe_split
     from ..files import whole_file
 
-    location, split = read_split(args.root, args.version, args.split)
+    location, split = read_split(args.root, args.version, args.split, args.allow_outside)
     stats = describe_split(split)
     shortest, median, longest = stats.lengths
     sizes = ", ".join(f"{height}x{width} ({count})" for (height, width), count in stats.sizes_hw)
@@ -154,34 +157,35 @@ def run_stats(args: argparse.Namespace) -> int:
     Console().print(table)
     if args.picture is not None:
         with whole_file(args.picture) as temporary:
-            draw_frames(split.videos, split.label_names, location.image_folder, args.num_frames).save(temporary)
+            draw_frames(split, location.image_folder, args.num_frames).save(temporary)
         print(f"picture: {args.picture}")
     return 0
 
 
-def draw_frames(videos: list[dict[str, Any]], label_names: list[str], image_folder: Path, num_frames: int) -> Any:
+def draw_frames(split: Any, image_folder: Path, num_frames: int) -> Any:
     """A contact sheet (PIL image): of videos at equal distances, the frame with the most objects."""
     import numpy as np
     from PIL import Image, ImageOps
 
+    from ..data.decoding import open_frame
     from ..model.masks import decode_rle
     from ..outputs.instances import draw_instances
 
     if num_frames < 1:
         raise ValueError(f"--num-frames: expected at least 1, got {num_frames}")
+    videos = split.videos
     chosen = [videos[i] for i in np.linspace(0, len(videos) - 1, min(num_frames, len(videos))).astype(int)]
     tile_height, tile_width, columns = 240, 360, min(4, len(chosen))
     sheet = Image.new("RGB", (columns * tile_width, -(-len(chosen) // columns) * tile_height))
     for position, video in enumerate(chosen):
-        objects = video["objects"]
-        visible = [sum(t["segmentations"][f] is not None for t in objects) for f in range(video["length"])]
+        visible = [sum(t.segmentations[f] is not None for t in video.tracks) for f in range(video.length)]
         index = int(np.argmax(visible))
-        with Image.open(image_folder / video["file_names"][index]) as picture:
-            frame = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-        shown = [track for track in objects if track["segmentations"][index] is not None]
+        picture = open_frame({"path": str(image_folder / video.file_names[index]), "bytes": None}, video.describe())
+        frame = np.asarray(picture)
+        shown = [track for track in video.tracks if track.segmentations[index] is not None]
         if shown:
-            masks = np.stack([decode_rle(track["segmentations"][index]) for track in shown])
-            captions = [label_names[track["category"]] for track in shown]
+            masks = np.stack([decode_rle(track.segmentations[index]) for track in shown])
+            captions = [split.label_names[split.labels[track.category_id]] for track in shown]
             frame = draw_instances(frame, masks, list(range(len(shown))), captions)
         tile = ImageOps.contain(Image.fromarray(frame), (tile_width, tile_height))
         sheet.paste(tile, (position % columns * tile_width, position // columns * tile_height))

@@ -101,7 +101,7 @@ def _check_declared_numbers(file: BinaryIO) -> None:
     """Refuse a pickle that numbers its objects beyond their count: reading it allocates memory up to that number."""
     try:
         for count, (opcode, number, _) in enumerate(pickletools.genops(file)):
-            if opcode.name.endswith("PUT") and number > count:
+            if opcode.name.endswith("PUT") and int(number or 0) > count:
                 raise pickle.UnpicklingError(f"an object has the number {brief(number)}, there are {count} so far")
     except (ValueError, MemoryError, OverflowError) as error:
         raise pickle.UnpicklingError(str(error)) from error

@@ -6,18 +6,20 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..files import content_hash
-from .frames import missing_files, missing_frames, wrong_sizes
+from .frames import MISSING, frame_problems
 from .layout import SplitLocation
 from .parse import ParsedSplit
 from .problems import DataSetError, Problem
+from .records import VideoRecord
 
 logger = logging.getLogger(__name__)
 # Part of the cache key: to be raised when rows of the same file come out differently.
@@ -26,14 +28,16 @@ ROW_FORMAT = 3
 SEGMENTATION = {"size": datasets.List(datasets.Value("int32")), "counts": datasets.Value("string")}
 BOX = datasets.List(datasets.Value("float64"))
 POLYGONS = datasets.List(datasets.List(datasets.Value("float64")))
+ROWS_AT_ONCE = 100  # that are turned into columns together
+MakeRow: TypeAlias = Callable[[VideoRecord, Mapping[int, int], Path], dict[str, Any]]
 
 
-class AnnotationBuilder(datasets.GeneratorBasedBuilder):
+class AnnotationBuilder(datasets.ArrowBasedBuilder):
     """Rows of one split of one annotation file.
 
     Args:
         parse: Reads the annotation file.
-        make_row: Turns a video of the `ParsedSplit` into a row.
+        make_row: Turns a video, given the label index of every category id and the folder of the frames, into a row.
         make_features: Features of the rows, given the names of the classes.
         location: The split.
         invalid_annotations: "error", or "drop" tracks that can't be used.
@@ -44,7 +48,7 @@ class AnnotationBuilder(datasets.GeneratorBasedBuilder):
     def __init__(
         self,
         parse: Callable[[], ParsedSplit],
-        make_row: Callable[[dict[str, Any], Path], dict[str, Any]],
+        make_row: MakeRow,
         make_features: Callable[[list[str]], datasets.Features],
         location: SplitLocation,
         invalid_annotations: str,
@@ -66,7 +70,7 @@ class AnnotationBuilder(datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         parsed = self.parse()
-        videos = [video for video in parsed.videos if self.location.holds(video["video_id"], video["length"])]
+        videos = [video for video in parsed.videos if self.location.holds(video.id, video.length or 0)]
         problems = self._check(parsed, videos)
         if problems:
             raise DataSetError(problems)
@@ -75,14 +79,18 @@ class AnnotationBuilder(datasets.GeneratorBasedBuilder):
         self.info.description = json.dumps({
             "file": parsed.file, "category_ids": parsed.category_ids, "has_annotations": parsed.has_annotations,
         })  # fmt: skip
-        return [datasets.SplitGenerator(name=datasets.Split.TRAIN, gen_kwargs={"videos": videos})]
+        return [
+            datasets.SplitGenerator(name=datasets.Split.TRAIN, gen_kwargs={"videos": videos, "labels": parsed.labels})
+        ]
 
-    def _generate_examples(self, videos: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_tables(self, videos: list[VideoRecord], labels: dict[int, int]) -> Iterator[tuple[Any, pa.Table]]:
         image_folder = self.location.image_folder.resolve()  # the rows outlive the current directory
-        for index, video in enumerate(videos):
-            yield index, self.make_row(video, image_folder)
+        schema = self.info.features.arrow_schema
+        for start in range(0, len(videos), ROWS_AT_ONCE):
+            rows = [self.make_row(video, labels, image_folder) for video in videos[start : start + ROWS_AT_ONCE]]
+            yield datasets.builder.Key(0, start), pa.Table.from_pylist(rows, schema=schema)
 
-    def _check(self, parsed: ParsedSplit, videos: list[dict[str, Any]]) -> list[Problem]:
+    def _check(self, parsed: ParsedSplit, videos: list[VideoRecord]) -> list[Problem]:
         """Everything that keeps the split from being used; of the frames' sizes, only the first of every video."""
         problems = [problem for problem in parsed.problems if problem.fatal]
         dropped = [problem for problem in problems if problem.annotation_id is not None]
@@ -94,14 +102,12 @@ class AnnotationBuilder(datasets.GeneratorBasedBuilder):
             part = f"of {len(parsed.videos)} {self.noun}s none belongs to {self.location.subset!r}"
             message = part if self.location.subset else f"there is no {self.noun}"
             problems.append(Problem(f"no {self.noun}", message, parsed.file))
-        folder = self.location.image_folder
-        problems += missing_frames(videos, folder, parsed.file, self.noun)
-        return problems + wrong_sizes(videos, folder, parsed.file, every_frame=False, noun=self.noun)
+        return problems + frame_problems(videos, self.location.frames, parsed.file, False, self.noun)
 
 
 def build(
     parse: Callable[[], ParsedSplit],
-    make_row: Callable[[dict[str, Any], Path], dict[str, Any]],
+    make_row: MakeRow,
     make_features: Callable[[list[str]], datasets.Features],
     location: SplitLocation,
     source_hash: str,
@@ -139,15 +145,16 @@ def build(
     builder.download_and_prepare()
     dataset = builder.as_dataset(split=datasets.Split.TRAIN)
     if is_cached:  # frames may have gone since; a new split has just been checked
-        check_frames_exist(dataset, str(location.annotation_file or location.image_folder), noun)
+        check_frames(dataset, location, noun)
     return dataset
 
 
-def check_frames_exist(dataset: datasets.Dataset, file: str, noun: str) -> None:
+def check_frames(dataset: datasets.Dataset, location: SplitLocation, noun: str) -> None:
     """Look for all frames of a data set without reading its rows.
 
     Raises:
-        DataSetError: With the number of missing frames, the first of them, and its video.
+        DataSetError: With the number of missing frames, or what else keeps them from being read, the first of them,
+            and its video.
     """
     column = "frames" if "frames" in dataset.features else "image"
     table = dataset.data.table
@@ -157,9 +164,15 @@ def check_frames_exist(dataset: datasets.Dataset, file: str, noun: str) -> None:
     else:
         parents = list(range(len(frames)))
     paths = pc.struct_field(frames, "path").to_pylist()
-    missing = set(missing_files(path for path in paths if path is not None))
-    if missing:
-        index = next(i for i, path in enumerate(paths) if path in missing)
-        video_id = table[f"{noun}_id"][parents[index]].as_py()
-        message = f"{len(missing)} of {len(paths)} frames are missing, first {paths[index]}"
-        raise DataSetError([Problem("missing frame", message, file, f"{noun} {video_id}")])
+    files, start = location.frames, os.path.join(location.image_folder.resolve(), "")
+    found = [None if path is None else files.problem(path.removeprefix(start)) for path in paths]
+    index = next((i for i, problem in enumerate(found) if problem is not None), None)
+    if index is None:
+        return
+    kind, message = found[index] or ("", "")
+    if kind == MISSING:
+        missing = sum(problem is not None and problem[0] == MISSING for problem in found)
+        message = f"{missing} of {len(paths)} frames are missing, first {paths[index]}"
+    video_id = table[f"{noun}_id"][parents[index]].as_py()
+    file = str(location.annotation_file or location.image_folder)
+    raise DataSetError([Problem(kind, message, file, f"{noun} {video_id}")])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import datasets
 
 from ..files import content_hash
 from .builder import BOX, POLYGONS, SEGMENTATION, build
-from .layout import locate_coco
+from .layout import SplitLocation, locate_coco
 from .parse import ParsedSplit, coco_as_ytvis, parse_ytvis
 from .problems import read_data_file
+from .records import VideoRecord, objects_of
 from .ytvis import as_stream
 
 
@@ -24,6 +27,9 @@ def load_coco(
     num_shards: int = 64,
     invalid_annotations: str = "error",
     cache_dir: str | os.PathLike[str] | None = None,
+    annotation_file: str | os.PathLike[str] | None = None,
+    image_folder: str | os.PathLike[str] | None = None,
+    allow_outside: bool = False,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """Load a split of COCO (or of another data set in its format and layout).
 
@@ -33,11 +39,16 @@ def load_coco(
 
     Args:
         root: The `coco` folder, or the folder that holds it.
-        split: "train2017" or "val2017": `annotations/instances_<split>.json` and the folder `<split>`.
+        split: "train2017" or "val2017": `annotations/instances_<split>.json` and the folder `<split>`. Or "train",
+            "valid", "test" in the layout of Roboflow: `<split>/_annotations.coco.json` beside the images.
         streaming: Return an `IterableDataset`.
         num_shards: Number of shards of that.
         invalid_annotations: "error", or "drop" the objects that can't be used, with a warning.
         cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
+        annotation_file: The JSON, if it is not where `root` has it.
+        image_folder: What the file names in the JSON start from, if it is not where `root` has it.
+        allow_outside: Read images that names or links lead to outside of the image folder: for those who link their
+            images on purpose.
 
     Returns:
         The rows, in the order of the JSON.
@@ -45,7 +56,16 @@ def load_coco(
     Raises:
         DataSetError: (a ValueError) Naming file, image and annotation.
     """
-    location = locate_coco(root, split)
+    if annotation_file is not None and image_folder is not None:
+        location = SplitLocation(Path(annotation_file), Path(image_folder), allow_outside=allow_outside)
+    else:
+        found = locate_coco(root, split)
+        location = replace(
+            found,
+            annotation_file=found.annotation_file if annotation_file is None else Path(annotation_file),
+            image_folder=found.image_folder if image_folder is None else Path(image_folder),
+            allow_outside=allow_outside,
+        )
     assert location.annotation_file is not None
     source_hash = content_hash(location.annotation_file)
     parse = partial(read_coco, location.annotation_file)
@@ -59,18 +79,21 @@ def read_coco(annotation_file: Path) -> ParsedSplit:
     return parse_ytvis(coco_as_ytvis(read_data_file(annotation_file), file), file, noun="image")
 
 
-def make_row(image: dict[str, Any], image_folder: Path) -> dict[str, Any]:
+def make_row(image: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> dict[str, Any]:
     """An image of a `ParsedSplit` as a row."""
-    objects = []
-    for track in image["objects"]:
-        head = {name: track[name] for name in ("id", "category", "category_id", "iscrowd")}
-        of_image = {"segmentation": "segmentations", "polygons": "polygons", "bbox": "bboxes", "area": "areas"}
-        objects.append({**head, **{name: track[column][0] for name, column in of_image.items()}})
+    of_image = {"segmentation": "segmentations", "polygons": "polygons", "bbox": "bboxes", "area": "areas"}
+    objects = [
+        {
+            **{name: item[name] for name in ("id", "category", "category_id", "iscrowd")},
+            **{name: item[column][0] for name, column in of_image.items()},
+        }
+        for item in objects_of(image, labels)
+    ]
     return {
-        "image_id": image["video_id"],
-        "width": image["width"],
-        "height": image["height"],
-        "image": {"path": os.path.join(image_folder, image["file_names"][0]), "bytes": None},
+        "image_id": image.id,
+        "width": image.width,
+        "height": image.height,
+        "image": {"path": os.path.join(image_folder, image.file_names[0]), "bytes": None},
         "objects": objects,
     }
 

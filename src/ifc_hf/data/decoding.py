@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from ..files import FileError
+from .frames import open_picture
 
 
 def open_frame(frame: Any, where: str) -> Image.Image:
@@ -20,9 +23,9 @@ def open_frame(frame: Any, where: str) -> Image.Image:
     """
     if isinstance(frame, Image.Image):
         return ImageOps.exif_transpose(frame).convert("RGB")
-    source = frame["path"] if frame["bytes"] is None else io.BytesIO(frame["bytes"])
+    path, data = frame["path"], frame["bytes"]
     try:
-        with Image.open(source) as picture:
+        with open_picture(path if data is None else io.BytesIO(data), path or "the embedded picture") as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"{where}: {frame['path'] or 'the embedded picture'} can't be read: {error}") from error
+    except FileError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..model.limits import is_id
+from .frames import FrameFiles
 from .problems import DataSetError, Problem, read_data_file
 
 VERSION_FOLDERS = {"2019": "ytvis_2019", "2021": "ytvis_2021", "2022": "ytvis_2022", "ovis": "ovis"}
@@ -18,6 +20,7 @@ YTVIS_ANNOTATIONS = (
     "{}.json", "annotations/{}.json", "annotations_{}.json", "annotations/annotations_{}.json", "{}/instances.json",
     "{}/annotations.json", "instances_{}.json", "annotations/instances_{}.json", "{}_instances.json",
 )  # fmt: skip
+COCO_ANNOTATIONS = ("annotations/instances_{}.json", "{}/_annotations.coco.json")
 YTVIS_FRAMES = ("{}/JPEGImages", "JPEGImages/{}", "Images/{}", "{}_images", "{}")
 # Where detectron2, and so the authors' code, looks for `coco`, `ytvis_2019`, ...
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
@@ -38,12 +41,19 @@ class SplitLocation:
         image_folder: Folder that the file names in the JSON start from.
         subset: None for the whole file, else "train_sub", "val_sub", "long" or "short".
         left_out: An annotation file whose videos don't belong to this split.
+        allow_outside: Whether frames may lie outside of the image folder; see `files.inside`.
     """
 
     annotation_file: Path | None
     image_folder: Path
     subset: str | None = None
     left_out: Path | None = None
+    allow_outside: bool = False
+
+    @property
+    def frames(self) -> FrameFiles:
+        """The files of the image folder."""
+        return FrameFiles(self.image_folder, self.allow_outside)
 
     def holds(self, video_id: int, length: int) -> bool:
         """Whether a video of the file belongs to this split."""
@@ -59,8 +69,10 @@ class SplitLocation:
     def _left_out_ids(self) -> frozenset[int]:
         content = read_data_file(self.left_out) if self.left_out is not None else {"videos": []}
         videos = content.get("videos") if isinstance(content, dict) else None
-        if not isinstance(videos, list) or not all(isinstance(video, dict) and "id" in video for video in videos):
-            message = "expected a list 'videos' of dicts with an 'id'"
+        if not isinstance(videos, list) or not all(
+            isinstance(video, dict) and is_id(video.get("id")) for video in videos
+        ):
+            message = "expected a list 'videos' of dicts with an integer 'id'"
             raise DataSetError([Problem("wrong format", message, str(self.left_out))])
         return frozenset(video["id"] for video in videos)
 
@@ -136,21 +148,22 @@ def existing_root(root: str | os.PathLike[str] | None, option: str) -> str | os.
 
 
 def locate_coco(root: str | os.PathLike[str], split: str = "train2017") -> SplitLocation:
-    """Find `annotations/instances_<split>.json` and the folder `<split>`.
+    """Find `annotations/instances_<split>.json` and the folder `<split>`, or `<split>/_annotations.coco.json`.
 
     Args:
         root: The `coco` folder, or the folder that holds it.
-        split: "train2017", "val2017", ...
+        split: "train2017", "val2017", ...; "train", "valid", "test" of Roboflow's exports.
 
     Raises:
         DataSetError: If either is missing.
     """
     folder = Path(root)
-    if not (folder / "annotations").is_dir() and (folder / "coco").is_dir():
+    if not _first(folder, COCO_ANNOTATIONS, (split,)) and (folder / "coco").is_dir():
         folder = folder / "coco"
-    annotation_file = folder / "annotations" / f"instances_{split}.json"
-    if not annotation_file.is_file():
-        raise DataSetError([Problem("missing JSON", f"no such file (split {split!r})", str(annotation_file))])
+    annotation_file = _first(folder, COCO_ANNOTATIONS, (split,))
+    if annotation_file is None:
+        message = f"no such file (split {split!r}), and no {COCO_ANNOTATIONS[1].format(split)}"
+        raise DataSetError([Problem("missing JSON", message, str(folder / COCO_ANNOTATIONS[0].format(split)))])
     image_folder = _first(folder, ("{}", "images/{}"), (split,))
     if image_folder is None:
         raise DataSetError([Problem("missing frame", f"no folder {split} with the images", str(folder))])

@@ -1,14 +1,20 @@
-"""From the content of an annotation file to rows, with every problem on the way. No picture is opened here."""
+"""From the content of an annotation file to videos with tracks, with every problem on the way, no picture opened."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..model.limits import LIMITS, brief, check_count, check_size_hw, is_id
 from .problems import DataSetError, Problem
-from .tracks import is_id, read_track
+from .records import VideoRecord, describe_video
+from .tracks import Entry, Report, read_tracks
+
+ENTRIES_AT_ONCE = 500  # whose masks are measured together
 
 
 @dataclass
@@ -19,7 +25,7 @@ class ParsedSplit:
         file: The annotation file, for messages.
         category_ids: Category id of every label index, ascending.
         label_names: Name of every label index.
-        videos: Rows: `video_id, width, height, length, file_names, objects`; `objects` as `read_track` gives them.
+        videos: The sound videos with their sound tracks.
         has_annotations: False for files like the official valid.json, which list videos only.
         problems: Everything that is wrong.
     """
@@ -27,13 +33,46 @@ class ParsedSplit:
     file: str
     category_ids: list[int] = field(default_factory=list)
     label_names: list[str] = field(default_factory=list)
-    videos: list[dict[str, Any]] = field(default_factory=list)
+    videos: list[VideoRecord] = field(default_factory=list)
     has_annotations: bool = False
     problems: list[Problem] = field(default_factory=list)
 
+    @property
+    def labels(self) -> dict[int, int]:
+        """Label index of every category id."""
+        return {category_id: label for label, category_id in enumerate(self.category_ids)}
+
+
+class TrainingReport:
+    """Keeps every problem of a data set; see `Report`."""
+
+    for_training = True
+
+    def __init__(self, file: str, noun: str) -> None:
+        self.file = file
+        self.noun = noun
+        self.problems: list[Problem] = []
+
+    def problem(self, problem: Problem) -> None:
+        """Keep a problem of a file, category or video."""
+        self.problems.append(problem)
+
+    def __call__(
+        self,
+        entry: Entry,
+        kind: str,
+        message: str,
+        frame: int | None = None,
+        fatal: bool = True,
+        tolerable: bool = False,
+    ) -> None:
+        """Keep a problem of a track."""
+        where = entry.video.describe(self.noun)
+        self.problems.append(Problem(kind, message, self.file, where, entry.id, frame, fatal))
+
 
 def parse_ytvis(content: Any, file: str, noun: str = "video") -> ParsedSplit:
-    """Parse the content of a YouTube-VIS file.
+    """Parse the content of a YouTube-VIS file for training.
 
     Args:
         content: `{"videos": [...], "categories": [...], "annotations": [...] or None}`.
@@ -41,23 +80,171 @@ def parse_ytvis(content: Any, file: str, noun: str = "video") -> ParsedSplit:
         noun: What messages call a video.
 
     Returns:
-        All rows and problems. A track with a fatal problem is left out of the rows.
+        All videos and problems. A track with a fatal problem is left out of them.
 
     Raises:
         DataSetError: If the content is no such file at all.
     """
-    for key in ("videos", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            found = sorted(content) if isinstance(content, dict) else type(content).__name__
-            message = f"expected a YouTube-VIS file with lists 'videos' and 'categories', found {found}"
+    check_lists(content, ("videos", "categories"), file, "YouTube-VIS")
+    report = TrainingReport(file, noun)
+    names = read_categories(content["categories"], file, report)
+    videos, listed = read_videos(content["videos"], file, noun, report)
+    annotations = content.get("annotations")
+    if annotations is not None and not isinstance(annotations, list):
+        message = f"annotations: expected a list or null, got {type(annotations).__name__}"
+        report.problem(Problem("wrong format", message, file))
+    elif annotations is not None:
+        entries = read_entries(annotations, videos, listed, file, noun, report)
+        chunks = range(0, len(entries), ENTRIES_AT_ONCE)
+        for start in tqdm(chunks, desc=f"Checking {file}", unit="500 tracks", leave=False, disable=None):
+            chunk = entries[start : start + ENTRIES_AT_ONCE]
+            for entry, track in zip(chunk, read_tracks(chunk, names, report), strict=True):
+                if track is not None:
+                    entry.video.tracks.append(track)
+    category_ids = sorted(names)
+    return ParsedSplit(
+        file, category_ids, [names[category_id] for category_id in category_ids], list(videos.values()),
+        annotations is not None, report.problems,
+    )  # fmt: skip
+
+
+def check_lists(content: Any, keys: Sequence[str], file: str, what: str) -> None:
+    """Refuse what is no dict with lists of a reasonable length.
+
+    Raises:
+        DataSetError: If it is anything else.
+    """
+    for key in keys:
+        if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
+            found = brief(sorted(map(str, content))) if isinstance(content, Mapping) else type(content).__name__
+            quoted = " and ".join([", ".join(f"'{name}'" for name in keys[:-1]), f"'{keys[-1]}'"])
+            message = f"expected a {what} file with lists {quoted}, found {found}"
             raise DataSetError([Problem("wrong format", message, file)])
-    split = ParsedSplit(file)
-    _parse_categories(content["categories"], split)
-    listed = _parse_videos(content["videos"], split, noun)
-    if content.get("annotations") is not None:
-        split.has_annotations = True
-        _parse_annotations(content["annotations"], listed, split, noun)
-    return split
+        try:
+            check_count(len(content[key]), LIMITS.entries, key)
+        except ValueError as error:
+            raise DataSetError([Problem("too many", str(error), file)]) from error
+
+
+def read_categories(categories: Iterable[Any], file: str, report: Report) -> dict[int, str]:
+    """Category names by id; scoring does without names, and with two categories of one name."""
+    names: dict[int, str] = {}
+    seen: set[str] = set()
+    for category in categories:
+        category_id, name = (
+            (category.get("id"), category.get("name")) if isinstance(category, Mapping) else (None, None)
+        )
+        if not report.for_training and is_id(category_id) and name is None:
+            name = str(category_id)
+        if not is_id(category_id) or not isinstance(name, str) or not name:
+            message = f"expected a category with an integer 'id' and a 'name', got {brief(category)}"
+            report.problem(Problem("bad category", message, file))
+        elif category_id in names:
+            message = f"category id {category_id} is there twice: {names[category_id]!r} and {name!r}"
+            report.problem(Problem("duplicate id", message, file))
+        elif report.for_training and name in seen:
+            message = f"category name {name!r} is there twice, again with id {category_id}"
+            report.problem(Problem("duplicate category", message, file))
+        else:
+            names[int(category_id)] = name
+            seen.add(name)
+    if report.for_training and not names:
+        report.problem(Problem("bad category", "there is no category", file))
+    return names
+
+
+def read_videos(
+    entries: Iterable[Any], file: str, noun: str, report: Report
+) -> tuple[dict[int, VideoRecord], set[int]]:
+    """The sound videos by id, and the ids of all."""
+    videos: dict[int, VideoRecord] = {}
+    listed: set[int] = set()
+    for entry in entries:
+        video_id = entry.get("id") if isinstance(entry, Mapping) else None
+        if not is_id(video_id):
+            message = f"expected a {noun} with an integer 'id', got {brief(entry)}"
+            report.problem(Problem(f"bad {noun}", message, file))
+            continue
+        video_id = int(video_id)
+        where = describe_video(video_id, entry.get("file_names"), noun)
+        if video_id in listed:
+            report.problem(Problem("duplicate id", f"{noun} id {video_id} is there twice", file, where))
+            continue
+        listed.add(video_id)
+        found = list(_video_problems(entry, noun, report.for_training))
+        for kind, message in found:
+            report.problem(Problem(kind, message, file, where))
+        if not found:
+            names = entry.get("file_names") or []
+            length = len(names) if report.for_training or "length" not in entry else int(entry["length"])
+            names = names if report.for_training else []
+            videos[video_id] = VideoRecord(video_id, int(entry["height"]), int(entry["width"]), length, names)
+    return videos, listed
+
+
+def _video_problems(video: Mapping[str, Any], noun: str, for_training: bool) -> Iterable[tuple[str, str]]:
+    """Kind and message of everything that is wrong with a video; scoring needs a length, but no names of pictures."""
+    for side in ("width", "height"):
+        if not is_id(video.get(side)) or video[side] < 1:
+            yield f"bad {noun}", f"{side}: expected an integer of 1 or more, in pixels, got {brief(video.get(side))}"
+            return
+    try:
+        check_size_hw(video["height"], video["width"], f"{noun} size")
+    except ValueError as error:
+        yield f"bad {noun}", str(error)
+    names: Any = video.get("file_names")
+    needs_names = for_training or "length" not in video
+    if needs_names and (not isinstance(names, list) or not all(isinstance(name, str) and name for name in names)):
+        got = "something else or None" if "file_names" in video else "nothing"
+        yield f"bad {noun}", f"file_names: expected one file name per frame, got {got}"
+        return
+    length = video["length"] if "length" in video else len(names)
+    if not is_id(length) or length < 0:
+        yield f"bad {noun}", f"length: expected an integer, got {brief(length)}"
+    elif length > LIMITS.length:
+        yield f"bad {noun}", f"length: {length} frames, more than the limit of {LIMITS.length}"
+    elif length == 0 or (for_training and not names):
+        yield f"empty {noun}", f"{noun} of length 0: it has no frames"
+    elif for_training and length != len(names):
+        yield "wrong length", f"length is {length}, but there are {len(names)} file_names"
+
+
+def read_entries(
+    annotations: Iterable[Any],
+    videos: Mapping[int, VideoRecord],
+    listed: Container[int],
+    file: str,
+    noun: str,
+    report: Report,
+) -> list[Entry]:
+    """Annotations with an id of their own and a sound video, in the order of the file."""
+    entries: list[Entry] = []
+    seen: set[int] = set()
+    for annotation in annotations:
+        annotation_id = annotation.get("id") if isinstance(annotation, Mapping) else None
+        if not is_id(annotation_id):
+            message = f"expected an annotation with an integer 'id', got {brief(annotation)}"
+            report.problem(Problem("bad annotation", message, file))
+            continue
+        annotation_id, video_id = int(annotation_id), annotation.get("video_id")
+        if annotation_id in seen:
+            where = f"{noun} {brief(video_id)}"
+            report.problem(Problem("duplicate id", "annotation id is there twice", file, where, annotation_id))
+            continue
+        seen.add(annotation_id)
+        video = videos.get(video_id) if is_id(video_id) else None
+        if video is not None:
+            place = f"{file}: {noun} {video.id}, annotation {annotation_id}"
+            entries.append(Entry(annotation, annotation_id, video, where=place))
+            if annotation_id == 0:
+                message = (
+                    "the official evaluators count a track that matches annotation id 0 as unmatched: number from 1"
+                )
+                report(entries[-1], "annotation id 0", message, fatal=False)
+        elif not is_id(video_id) or video_id not in listed:  # tracks of a refused video would only repeat its problem
+            message = f"there is no {noun} with id {brief(video_id)}"
+            report.problem(Problem(f"unknown {noun}", message, file, None, annotation_id))
+    return entries
 
 
 def coco_as_ytvis(content: Any, file: str) -> dict[str, Any]:
@@ -66,130 +253,47 @@ def coco_as_ytvis(content: Any, file: str) -> dict[str, Any]:
     Raises:
         DataSetError: If the content is no COCO file.
     """
-    for key in ("images", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            found = sorted(content) if isinstance(content, dict) else type(content).__name__
-            message = f"expected a COCO file with lists 'images' and 'categories', found {found}"
-            raise DataSetError([Problem("wrong format", message, file)])
+    check_lists(content, ("images", "categories"), file, "COCO")
     images = [_image_as_video(image) for image in content["images"]]
     annotations = content.get("annotations")
+    used: set[Any] = set()
     if isinstance(annotations, list):
+        ids = [annotation.get("category_id") for annotation in annotations if isinstance(annotation, Mapping)]
+        used = {category_id for category_id in ids if is_id(category_id)}
         annotations = [_image_annotation_as_track(annotation) for annotation in annotations]
-    return {"videos": images, "categories": content["categories"], "annotations": annotations}
+    categories = _without_dummy(content["categories"], used)
+    return {"videos": images, "categories": categories, "annotations": annotations}
+
+
+def _without_dummy(categories: list[Any], used: Container[Any]) -> list[Any]:
+    """Categories without the one that Roboflow adds: no annotation has it, it is the supercategory of all others."""
+    supercategories: dict[Any, int] = defaultdict(int)
+    for category in categories:
+        if isinstance(category, Mapping) and isinstance(category.get("supercategory"), str):
+            supercategories[category["supercategory"]] += 1
+    return [
+        category
+        for category in categories
+        if not isinstance(category, Mapping)
+        or category.get("supercategory") != "none"
+        or not isinstance(category.get("name"), str)
+        or supercategories.get(category["name"], 0) != len(categories) - 1
+        or len(categories) < 2
+        or not is_id(category.get("id"))
+        or category["id"] in used
+    ]
 
 
 def _image_as_video(image: Any) -> Any:
-    if not isinstance(image, dict):
+    if not isinstance(image, Mapping):
         return image
     return {**image, "length": 1, "file_names": [image.get("file_name")]}
 
 
 def _image_annotation_as_track(annotation: Any) -> Any:
-    if not isinstance(annotation, dict):
+    if not isinstance(annotation, Mapping):
         return annotation
     per_frame = {"segmentation": "segmentations", "bbox": "bboxes", "area": "areas"}
-    track = {plural: [annotation[name]] for name, plural in per_frame.items() if name in annotation}
+    track = {plural: [annotation[name]] for name, plural in per_frame.items() if annotation.get(name) is not None}
     kept = {name: annotation[name] for name in ("id", "category_id", "iscrowd") if name in annotation}
     return {**kept, "video_id": annotation.get("image_id"), **track}
-
-
-def _parse_categories(categories: list[Any], split: ParsedSplit) -> None:
-    names: dict[int, str] = {}
-    for category in categories:
-        category_id, name = (category.get("id"), category.get("name")) if isinstance(category, dict) else (None, None)
-        if not is_id(category_id) or not isinstance(name, str) or not name:
-            message = f"expected a category with an integer 'id' and a 'name', got {category!r}"
-            split.problems.append(Problem("bad category", message, split.file))
-        elif category_id in names:
-            message = f"category id {category_id} is there twice: {names[category_id]!r} and {name!r}"
-            split.problems.append(Problem("duplicate id", message, split.file))
-        elif name in names.values():
-            message = f"category name {name!r} is there twice, again with id {category_id}"
-            split.problems.append(Problem("duplicate category", message, split.file))
-        else:
-            names[category_id] = name
-    if not names:
-        split.problems.append(Problem("bad category", "there is no category", split.file))
-    split.category_ids = sorted(names)
-    split.label_names = [names[category_id] for category_id in split.category_ids]
-
-
-def _parse_videos(videos: list[Any], split: ParsedSplit, noun: str) -> set[int]:
-    """Add the rows of sound videos to the split; returns the ids of all videos, sound or not."""
-    seen: set[int] = set()
-    for video in videos:
-        video_id = video.get("id") if isinstance(video, dict) else None
-        if not is_id(video_id):
-            message = f"expected a {noun} with an integer 'id', got {str(video)[:80]}"
-            split.problems.append(Problem(f"bad {noun}", message, split.file))
-            continue
-        where = describe_video(video, noun)
-        found = [Problem("duplicate id", f"{noun} id {video_id} is there twice", split.file, where)]
-        if video_id not in seen:
-            found = [Problem(kind, message, split.file, where) for kind, message in _video_problems(video, noun)]
-        seen.add(video_id)
-        split.problems += found
-        if not found:
-            sizes = {name: video[name] for name in ("width", "height")}
-            length = len(video["file_names"])
-            row = {"video_id": video_id, **sizes, "length": length, "file_names": video["file_names"], "objects": []}
-            split.videos.append(row)
-    return seen
-
-
-def _video_problems(video: dict[str, Any], noun: str) -> list[tuple[str, str]]:
-    problems = []
-    names = video.get("file_names")
-    for side in ("width", "height"):
-        if not is_id(video.get(side)) or video[side] < 1:
-            problems.append((f"bad {noun}", f"{side}: expected pixels, got {video.get(side)!r}"))
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        problems.append((f"bad {noun}", "file_names: expected one file name per frame, got something else or None"))
-    elif not names:
-        problems.append((f"empty {noun}", f"{noun} of length 0: file_names is empty"))
-    elif video.get("length", len(names)) != len(names):
-        problems.append(("wrong length", f"length is {video['length']!r}, but there are {len(names)} file_names"))
-    return problems
-
-
-def _parse_annotations(annotations: Any, listed: set[int], split: ParsedSplit, noun: str) -> None:
-    if not isinstance(annotations, list):
-        message = f"annotations: expected a list or null, got {type(annotations).__name__}"
-        split.problems.append(Problem("wrong format", message, split.file))
-        return
-    videos = {row["video_id"]: row for row in split.videos}
-    labels = {category_id: label for label, category_id in enumerate(split.category_ids)}
-    seen: set[int] = set()
-    for annotation in tqdm(annotations, desc=f"Checking {split.file}", unit="track", leave=False, disable=None):
-        annotation_id = annotation.get("id") if isinstance(annotation, dict) else None
-        if not is_id(annotation_id):
-            message = f"expected an annotation with an integer 'id', got {str(annotation)[:80]}"
-            split.problems.append(Problem("bad annotation", message, split.file))
-            continue
-        if annotation_id in seen:
-            where = f"{noun} {annotation.get('video_id')}"
-            problem = Problem("duplicate id", "annotation id is there twice", split.file, where, annotation_id)
-            split.problems.append(problem)
-            continue
-        seen.add(annotation_id)
-        video_id = annotation.get("video_id")
-        video = videos.get(video_id) if is_id(video_id) else None
-        if video is None:
-            # Tracks of a refused video would only repeat its problem.
-            if not is_id(video_id) or video_id not in listed:
-                message = f"there is no {noun} with id {video_id!r}"
-                split.problems.append(Problem(f"unknown {noun}", message, split.file, None, annotation_id))
-            continue
-        track, problems = read_track(annotation, video, labels, split.file, describe_video(video, noun))
-        split.problems += problems
-        if track is not None:
-            video["objects"].append(track)
-
-
-def describe_video(video: dict[str, Any], noun: str = "video") -> str:
-    """`video 3 (0a7a2514aa)`: the id, and the folder that its frames are in (or the file's name of an image)."""
-    video_id = video["video_id"] if "video_id" in video else video.get("id")
-    names = video.get("file_names")
-    name = names[0] if isinstance(names, list) and names else ""
-    folder = str(name).rpartition("/")[0] or str(name)
-    return f"{noun} {video_id} ({folder})" if folder else f"{noun} {video_id}"

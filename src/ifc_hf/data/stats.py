@@ -66,16 +66,17 @@ def describe_split(split: ParsedSplit) -> SplitStats:
     """
     if not split.videos:
         raise ValueError(f"{split.file}: no video to count")
-    lengths = [video["length"] for video in split.videos]
-    counts = [len(video["objects"]) for video in split.videos]
+    lengths = [video.length or 0 for video in split.videos]
+    counts = [len(video.tracks) for video in split.videos]
+    labels = split.labels
     visible: list[list[float]] = [[] for _ in split.label_names]
     areas: list[list[float]] = [[] for _ in split.label_names]
     for video in split.videos:
-        pixels = video["height"] * video["width"]
-        for track in video["objects"]:
-            present = [area / pixels for area in track["areas"] if area is not None]
-            visible[track["category"]].append(len(present) / video["length"])
-            areas[track["category"]] += present
+        pixels = (video.height or 0) * (video.width or 0)
+        for track in video.tracks:
+            present = [area / pixels for area in (track.areas or []) if area is not None]
+            visible[labels[track.category_id]].append(len(present) / (video.length or 1))
+            areas[labels[track.category_id]] += present
     classes = [
         ClassStats(name, len(visible[i]), len(areas[i]), mean(visible[i]), mean(areas[i]))
         for i, name in enumerate(split.label_names)
@@ -84,9 +85,9 @@ def describe_split(split: ParsedSplit) -> SplitStats:
         videos=len(lengths),
         frames=sum(lengths),
         lengths=(min(lengths), int(np.median(lengths)), max(lengths)),
-        sizes_hw=Counter((video["height"], video["width"]) for video in split.videos).most_common(5),
+        sizes_hw=Counter((video.height or 0, video.width or 0) for video in split.videos).most_common(5),
         tracks_per_video=(mean(counts), max(counts)),
-        crowds=sum(track["iscrowd"] for video in split.videos for track in video["objects"]),
+        crowds=sum(track.is_crowd for video in split.videos for track in video.tracks),
         classes=sorted(classes, key=lambda entry: -entry.tracks),
     )
 

@@ -1,128 +1,350 @@
-"""One annotation of a YouTube-VIS file: an object with its mask, box and area on every frame."""
+"""Entries of annotation and result files as tracks: checked, compressed and measured, many at once.
+
+There is one reader for training and for scoring. What differs is what it reports to: a `Report` keeps every problem of
+a data set, or raises the first one and tolerates what the official evaluator tolerates.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any, TypeGuard
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from ..model.rle import SegmentationError, checked_polygons, compress_segmentation, rle_area, rle_box_xywh
+from ..model.limits import brief, is_id, is_number
+from ..model.rle import (
+    IntArray,
+    Rle,
+    SegmentationError,
+    as_compressed,
+    check_frame_size,
+    checked_polygons,
+    measure_rles,
+)
 from .problems import Problem
+from .records import TrackRecord, VideoRecord
 
 BOX_TOLERANCE_PIXELS = 2.0  # polygons are annotated between pixels: their boxes differ from the mask's by about one
 
 
-def read_track(
-    annotation: Mapping[str, Any], video: Mapping[str, Any], labels: Mapping[int, int], file: str, where: str
-) -> tuple[dict[str, Any] | None, list[Problem]]:
-    """Read and check one track.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One annotation or prediction as the file has it.
+
+    Attributes:
+        content: Its dict.
+        id: The annotation's id; a prediction's position, from 1.
+        video: Its video.
+        is_prediction: Whether it has a score; it may differ from the video in size and length where that is tolerated.
+        where: How scoring calls it in messages.
+    """
+
+    content: Mapping[str, Any]
+    id: int
+    video: VideoRecord
+    is_prediction: bool = False
+    where: str = ""
+
+
+class Report(Protocol):
+    """Takes what is wrong, and says what is wanted.
+
+    Attributes:
+        for_training: Whether names of categories and pictures, boxes and polygons are read, and tracks need a mask.
+    """
+
+    for_training: bool
+
+    def problem(self, problem: Problem) -> None:
+        """Keep or raise what is wrong with a file, category or video.
+
+        Raises:
+            ValueError: If the first problem ends the reading.
+        """
+
+    def __call__(
+        self,
+        entry: Entry,
+        kind: str,
+        message: str,
+        frame: int | None = None,
+        fatal: bool = True,
+        tolerable: bool = False,
+    ) -> None:
+        """Keep or raise what is wrong with a track.
+
+        Args:
+            entry: Where it is.
+            kind: Short name to count by.
+            message: What was expected and what came.
+            frame: Where in the entry.
+            fatal: Whether the track can't be used.
+            tolerable: Whether the official evaluator accepts it silently.
+
+        Raises:
+            ValueError: If the first problem ends the reading.
+        """
+
+
+@dataclass(slots=True)
+class Draft:
+    """A track that is being read."""
+
+    entry: Entry
+    category_id: int
+    is_crowd: bool
+    score: float
+    segmentations: list[Rle | None]
+    present: list[int] = field(default_factory=list)
+    is_refused: bool = False
+    mask_areas: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    mask_boxes: IntArray | None = None
+
+
+def read_tracks(entries: Sequence[Entry], category_ids: Container[int], report: Report) -> list[TrackRecord | None]:
+    """Read and check tracks; their masks are decompressed and measured together.
 
     Args:
-        annotation: `id, category_id, iscrowd, segmentations` and, optionally, `bboxes` (xywh) and `areas`: those are
-            computed from the masks where the file has none.
-        video: Row of its video: `width, height, length`.
-        labels: Label index of every category id.
-        file: The file's name, for messages.
-        where: The video, for messages.
+        entries: With `category_id`, `segmentations`, and optionally `iscrowd`, `areas`, `bboxes` (xywh); predictions
+            with `score`.
+        category_ids: Those of the file.
+        report: Takes what is wrong.
 
     Returns:
-        The track (`id, category, category_id, iscrowd, segmentations, bboxes, areas`; None on the frames where the
-        object is absent; `polygons` as the file has them, None on the frames where it has an RLE) and its problems.
-        The track is None if one of them is fatal.
+        The tracks in order; None for those with a fatal problem.
     """
-    problems: list[Problem] = []
+    drafts = [_read_structure(entry, category_ids, report) for entry in entries]
+    _measure([draft for draft in drafts if draft is not None], report)
+    return [None if draft is None or draft.is_refused else _finish(draft, report) for draft in drafts]
 
-    def report(kind: str, message: str, frame: int | None = None, fatal: bool = True) -> None:
-        problems.append(Problem(kind, message, file, where, annotation["id"], frame, fatal))
 
-    category_id, is_crowd = annotation.get("category_id"), annotation.get("iscrowd", 0)
-    if not is_id(category_id) or category_id not in labels:
-        report("unknown category", f"category_id is {category_id!r}, the categories have {_shorten(labels)}")
-    if is_crowd not in (0, 1):
-        report("bad annotation", f"iscrowd: expected 0 or 1, got {is_crowd!r}")
-    columns: dict[str, list[Any]] = {}
-    for name in ("segmentations", "bboxes", "areas"):
-        values = annotation.get(name, [...] * video["length"] if name != "segmentations" else None)
-        if not isinstance(values, list):
-            report("None in the wrong place" if values is None else "bad annotation", f"{name}: expected a list with "
-                   f"one entry per frame, got {type(values).__name__}")  # fmt: skip
-        elif len(values) != video["length"]:
-            report("wrong length", f"{name} has {len(values)} entries, {where} has {video['length']} frames")
-        columns[name] = values
-    if problems:
-        return None, problems
-    track: dict[str, list[Any]] = {"segmentations": [], "bboxes": [], "areas": [], "polygons": []}
-    for frame, (segmentation, box, area) in enumerate(zip(*columns.values(), strict=True)):
-        try:
-            rle, box_xywh, area = _read_frame(segmentation, box, area, video["height"], video["width"])
-        except SegmentationError as error:
-            report(error.kind, str(error), frame)
+def _read_structure(entry: Entry, category_ids: Container[int], report: Report) -> Draft | None:
+    """Everything of an entry but what its masks say."""
+    content, video, is_refused = entry.content, entry.video, False
+
+    def refuse(kind: str, message: str, frame: int | None = None) -> None:
+        nonlocal is_refused
+        is_refused = True
+        report(entry, kind, message, frame)
+
+    category_id = content.get("category_id")
+    if not is_id(category_id):
+        got = brief(category_id) if "category_id" in content else "nothing"
+        refuse("unknown category", f"category_id: expected an integer, got {got}")
+    elif category_id not in category_ids:
+        message = f"category_id is {category_id}, the categories have {_shorten(category_ids)}: the track is left out"
+        report(entry, "unknown category", message, tolerable=True)
+        is_refused = report.for_training
+    is_crowd = content.get("iscrowd") or 0
+    if not isinstance(is_crowd, int | float) or is_crowd not in (0, 1):
+        refuse("bad annotation", f"iscrowd: expected 0 or 1, got {brief(is_crowd)}")
+    score = content.get("score") if entry.is_prediction else 1.0
+    if not is_number(score):
+        refuse("bad score", f"score: expected a finite number, got {brief(score)}")
+    segmentations = content.get("segmentations")
+    if not isinstance(segmentations, list):
+        kind = "None in the wrong place" if segmentations is None else "bad annotation"
+        refuse(kind, f"segmentations: expected a list, got {type(segmentations).__name__}")
+    elif video.length is not None and len(segmentations) != video.length:
+        message = f"{len(segmentations)} segmentations for {video.length} frames"
+        report(entry, "wrong length", message, tolerable=entry.is_prediction)
+        is_refused = is_refused or not entry.is_prediction
+    if not is_refused and not entry.is_prediction:
+        assert isinstance(segmentations, list)
+        for name in ("bboxes", "areas") if report.for_training else ("areas",):
+            values = content.get(name, [])
+            if not isinstance(values, list):
+                kind = "None in the wrong place" if values is None else "bad annotation"
+                refuse(kind, f"{name}: expected a list of {len(segmentations)}, got {type(values).__name__}")
+            elif name in content and len(values) != len(segmentations):
+                refuse("wrong length", f"{name}: expected a list of {len(segmentations)}, got {len(values)} entries")
+    if is_refused:
+        return None
+    assert isinstance(segmentations, list) and is_number(score) and is_id(category_id)
+    draft = Draft(entry, int(category_id), bool(is_crowd), float(score), [None] * len(segmentations))
+    _compress(draft, segmentations, report)
+    return draft
+
+
+def _compress(draft: Draft, segmentations: Sequence[Any], report: Report) -> None:
+    """Bring the masks into one form; strings are not checked yet."""
+    entry, video = draft.entry, draft.entry.video
+    size = [video.height, video.width]
+    differs = False
+    for frame, segmentation in enumerate(segmentations):
+        if segmentation is None or segmentation == []:
             continue
-        if rle is not None and rle_area(rle) == 0:
-            report("empty mask", "the mask has no pixel", frame, fatal=False)
-        elif rle is not None and box_xywh is not None and box_is_off(box_xywh, rle):
-            report("box off", f"box {box_xywh} (xywh), but the mask spans {rle_box_xywh(rle)}", frame, fatal=False)
-        is_polygon = rle is not None and isinstance(segmentation, list)
-        polygons = checked_polygons(segmentation, video["height"], video["width"]) if is_polygon else None
-        for name, value in zip(track, (rle, box_xywh, area, polygons), strict=True):
-            track[name].append(value)
-    if not any(problem.fatal for problem in problems) and not any(track["segmentations"]):
-        report("empty track", f"track with no mask: all of its {video['length']} segmentations are None")
-    if any(problem.fatal for problem in problems):
-        return None, problems
-    head = {"id": annotation["id"], "category_id": category_id, "iscrowd": is_crowd}
-    return {**head, "category": labels[annotation["category_id"]], **track}, problems
+        draft.present.append(frame)
+        is_plain = type(segmentation) is dict and len(segmentation) == 2 and type(segmentation.get("counts")) is str
+        if is_plain and segmentation.get("size") == size:  # as most are
+            draft.segmentations[frame] = segmentation
+            continue
+        try:
+            rle = as_compressed(segmentation, video.height, video.width)
+            draft.segmentations[frame] = rle
+            if video.height is not None and video.width is not None:
+                check_frame_size(rle["size"], video.height, video.width)
+        except SegmentationError as error:
+            tolerable = entry.is_prediction and error.kind == "wrong RLE size"
+            if not (tolerable and differs):
+                report(entry, error.kind, str(error), frame, tolerable=tolerable)
+            differs = differs or tolerable
+            draft.is_refused = draft.is_refused or not tolerable
 
 
-def _read_frame(
-    segmentation: Any, box_xywh: Any, area: Any, height: int, width: int
-) -> tuple[dict[str, Any] | None, list[float] | None, float | None]:
-    """Mask, box xywh and area of one frame; `...` stands for a box or area that the file doesn't have."""
-    if segmentation is None:
-        if box_xywh not in (None, ...):
-            message = f"the segmentation is None, but the box is {box_xywh!r}: expected both or neither"
-            raise SegmentationError("None in the wrong place", message)
-        return None, None, None
-    if box_xywh is None:
-        message = "the box is None, but there is a segmentation: expected both or neither"
-        raise SegmentationError("None in the wrong place", message)
-    rle = compress_segmentation(segmentation, height, width)
-    box_xywh = rle_box_xywh(rle) if box_xywh is ... else check_box_xywh(box_xywh)
-    is_number = isinstance(area, int | float) and not isinstance(area, bool)
-    return rle, box_xywh, float(area) if is_number and area >= 0 else rle_area(rle)
+def _measure(drafts: Sequence[Draft], report: Report) -> None:
+    """Fill in areas and boxes of the masks; where one of many can't be used, look at each track and frame alone."""
+    kept = [draft for draft in drafts if not draft.is_refused]
+    rles = [draft.segmentations[frame] for draft in kept for frame in draft.present]
+    try:
+        measures = measure_rles([rle for rle in rles if rle is not None], with_boxes=report.for_training)
+    except SegmentationError as error:
+        if len(kept) > 1:
+            for draft in kept:
+                _measure([draft], report)
+        else:
+            frame = kept[0].present[error.index]
+            kept[0].is_refused = True
+            report(kept[0].entry, error.kind, str(error), frame)
+        return
+    start = 0
+    for draft in kept:
+        end = start + len(draft.present)
+        draft.mask_areas = np.zeros(len(draft.segmentations), dtype=np.int64)
+        draft.mask_areas[draft.present] = measures.areas[start:end]
+        if measures.boxes_xywh is not None:
+            draft.mask_boxes = measures.boxes_xywh[start:end]
+        start = end
 
 
-def check_box_xywh(box_xywh: Any) -> list[float]:
-    """Return a box as four finite floats.
+def _finish(draft: Draft, report: Report) -> TrackRecord | None:
+    """The track, with what the file says about boxes and areas."""
+    entry = draft.entry
+    boxes = areas = polygons = None
+    if report.for_training:
+        boxes = _read_boxes(draft, report)
+        areas = _training_areas(draft)
+        polygons = _polygons(draft)
+        if not draft.is_refused and not draft.present:
+            draft.is_refused = True
+            message = f"track with no mask: all of its {len(draft.segmentations)} segmentations are None"
+            report(entry, "empty track", message)
+    elif "areas" in entry.content and not entry.is_prediction:
+        areas = entry.content["areas"]
+        for frame, area in enumerate(areas):
+            if area is not None and not (is_number(area) and area >= 0):
+                message = f"area: expected None or a number of 0 or more, got {brief(area)}"
+                report(entry, "bad annotation", message, frame)
+    if draft.is_refused:
+        return None
+    return TrackRecord(
+        entry.id, draft.category_id, draft.segmentations, draft.mask_areas, draft.is_crowd, draft.score, areas, boxes,
+        polygons,
+    )  # fmt: skip
 
-    Raises:
-        SegmentationError: "bad box".
-    """
-    numbers = box_xywh if isinstance(box_xywh, list) else []
-    if len(numbers) != 4 or not all(isinstance(value, int | float) for value in numbers):
-        raise SegmentationError("bad box", f"expected a box [x, y, width, height] in pixels, got {box_xywh!r}")
-    if not all(math.isfinite(value) for value in numbers):
-        raise SegmentationError("bad box", f"box has a NaN or infinite number: {box_xywh}")
-    if numbers[2] < 0 or numbers[3] < 0:
-        raise SegmentationError("bad box", f"box has a negative width or height: {box_xywh}")
-    return [float(value) for value in numbers]
+
+def _read_boxes(draft: Draft, report: Report) -> list[list[float] | None]:
+    """Boxes xywh of all frames, of the file or else of the masks, held against the masks."""
+    assert draft.mask_boxes is not None
+    mask_boxes = draft.mask_boxes.astype(np.float64)
+    boxes: list[list[float] | None] = [None] * len(draft.segmentations)
+    listed = draft.entry.content.get("bboxes")
+    if listed is None:
+        for frame, box in zip(draft.present, mask_boxes.tolist(), strict=True):
+            boxes[frame] = box
+    else:
+        numbers = _boxes_as_array([listed[frame] for frame in draft.present])
+        is_present = set(draft.present)
+        strange = [frame for frame, box in enumerate(listed) if box is not None and frame not in is_present]
+        if numbers is None or any(not _is_no_box(listed[frame]) for frame in strange):
+            _report_boxes(draft, listed, report)
+        if draft.is_refused or numbers is None:
+            return boxes
+        for frame, box in zip(draft.present, numbers.tolist(), strict=True):
+            boxes[frame] = box
+        _compare_boxes(draft, numbers, mask_boxes, report)
+    for frame in np.flatnonzero(draft.mask_areas[draft.present] == 0).tolist():
+        report(draft.entry, "empty mask", "the mask has no pixel", draft.present[frame], fatal=False)
+    return boxes
 
 
-def box_is_off(box_xywh: list[float], rle: Mapping[str, Any]) -> bool:
-    """Whether a side of the box lies more than `BOX_TOLERANCE_PIXELS` from the mask's own box."""
-    mask_box = rle_box_xywh(rle)
-    sides = np.array(box_xywh) + [0, 0, *box_xywh[:2]]
-    mask_sides = np.array(mask_box) + [0, 0, *mask_box[:2]]
-    return bool(np.abs(sides - mask_sides).max() > BOX_TOLERANCE_PIXELS)
+def _boxes_as_array(listed: Sequence[Any]) -> npt.NDArray[np.float64] | None:
+    """(N, 4) xywh, or None if one of them is no box."""
+    if not all(type(box) is list and len(box) == 4 for box in listed):
+        return None
+    if not set(map(type, chain.from_iterable(listed))) <= {int, float}:
+        return None
+    try:
+        numbers = np.array(listed, dtype=np.float64).reshape(-1, 4)
+    except OverflowError:
+        return None
+    return numbers if np.isfinite(numbers).all() and (numbers[:, 2:] >= 0).all() else None
 
 
-def _shorten(labels: Mapping[int, int]) -> str:
-    ids = list(labels)
+def _report_boxes(draft: Draft, listed: Sequence[Any], report: Report) -> None:
+    """Say which boxes can't be used."""
+    for frame, (segmentation, box) in enumerate(zip(draft.segmentations, listed, strict=True)):
+        kind = "None in the wrong place"
+        if segmentation is None and not _is_no_box(box):
+            message = f"the segmentation is None, but the box is {brief(box)}: expected both or neither"
+        elif segmentation is not None and box is None:
+            message = "the box is None, but there is a segmentation: expected both or neither"
+        elif segmentation is not None and _boxes_as_array([box]) is None:
+            kind, message = "bad box", f"expected a box [x, y, width, height] in pixels, got {brief(box)}"
+            if isinstance(box, list) and len(box) == 4 and all(is_number(n) or isinstance(n, float) for n in box):
+                is_finite = all(is_number(number) for number in box)
+                reason = "has a negative width or height" if is_finite else "has a NaN or infinite number"
+                message = f"box {reason}: {brief(box)}"
+        else:
+            continue
+        draft.is_refused = True
+        report(draft.entry, kind, message, frame)
+
+
+def _is_no_box(box: Any) -> bool:
+    """Whether this is how tools write the box of an absent object."""
+    return box is None or box == [] or box == [0, 0, 0, 0]
+
+
+def _compare_boxes(
+    draft: Draft, boxes: npt.NDArray[np.float64], mask_boxes: npt.NDArray[np.float64], report: Report
+) -> None:
+    """Note boxes with a side more than `BOX_TOLERANCE_PIXELS` from the mask's own."""
+    sides, mask_sides = (
+        np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) for xywh in (boxes, mask_boxes)
+    )
+    is_off = np.abs(sides - mask_sides).max(axis=1, initial=0) > BOX_TOLERANCE_PIXELS
+    is_off &= draft.mask_areas[draft.present] > 0
+    for index in np.flatnonzero(is_off).tolist():
+        message = f"box {boxes[index].tolist()} (xywh), but the mask spans {mask_boxes[index].tolist()}"
+        report(draft.entry, "box off", message, draft.present[index], fatal=False)
+
+
+def _training_areas(draft: Draft) -> list[float | None]:
+    """Areas of all frames, of the file where it has a number, else of the masks."""
+    listed = draft.entry.content.get("areas") or []
+    areas: list[float | None] = [None] * len(draft.segmentations)
+    measured = draft.mask_areas.tolist()
+    for frame in draft.present:
+        area = listed[frame] if listed else None
+        areas[frame] = float(area) if is_number(area) and area >= 0 else float(measured[frame])
+    return areas
+
+
+def _polygons(draft: Draft) -> list[list[list[float]] | None]:
+    """Polygons of the frames where the file has those."""
+    video, listed = draft.entry.video, draft.entry.content["segmentations"]
+    polygons: list[list[list[float]] | None] = [None] * len(draft.segmentations)
+    for frame in draft.present:
+        if isinstance(listed[frame], list):
+            assert video.height is not None and video.width is not None
+            polygons[frame] = checked_polygons(listed[frame], video.height, video.width)
+    return polygons
+
+
+def _shorten(category_ids: Any) -> str:
+    ids = sorted(category_ids)
     return f"ids {ids}" if len(ids) <= 6 else f"{len(ids)} ids from {min(ids)} to {max(ids)}"
-
-
-def is_id(value: Any) -> TypeGuard[int]:
-    """Whether a value is an integer; True is none."""
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
+from ..files import FileError, inside
+from ..model.limits import brief
 from ..model.masks import encode_rle
+from .frames import open_picture
 from .parse import ParsedSplit, parse_ytvis
 from .problems import DataSetError, Problem, read_data_file
 
@@ -19,7 +21,7 @@ VOID = 255  # DAVIS marks pixels that belong to nobody with it
 ONLY_CATEGORY = "object"  # DAVIS names no classes
 
 
-def parse_palette_folder(image_folder: Path, split: str) -> ParsedSplit:
+def parse_palette_folder(image_folder: Path, split: str, allow_outside: bool = False) -> ParsedSplit:
     """Parse the PNGs beside a folder with frames. The value of a pixel is the number of its object, 0 is background.
 
     Only frames that have a PNG count: YouTube-VOS annotates every fifth.
@@ -28,6 +30,7 @@ def parse_palette_folder(image_folder: Path, split: str) -> ParsedSplit:
         image_folder: `<root>/<split>/JPEGImages`, with `Annotations` and `meta.json` (the objects' categories) beside
             it; or `<root>/JPEGImages/480p`, with `Annotations/480p` and `ImageSets/*/<split>.txt`.
         split: Which list of DAVIS.
+        allow_outside: Read PNGs that names or links lead to outside of the folder; see `files.inside`.
 
     Returns:
         Rows and problems. Video ids count the names in alphabetical order, from 1.
@@ -35,27 +38,31 @@ def parse_palette_folder(image_folder: Path, split: str) -> ParsedSplit:
     Raises:
         DataSetError: If a PNG can't be read or is no palette picture.
     """
-    return parse_ytvis(palette_folder_as_ytvis(image_folder, split), str(annotation_folder(image_folder)))
+    content = palette_folder_as_ytvis(image_folder, split, allow_outside)
+    return parse_ytvis(content, str(annotation_folder(image_folder)))
 
 
-def palette_folder_as_ytvis(image_folder: Path, split: str) -> dict[str, Any]:
+def palette_folder_as_ytvis(image_folder: Path, split: str, allow_outside: bool) -> dict[str, Any]:
     """Content of a YouTube-VIS file for such a folder; see `parse_palette_folder`."""
     folder = annotation_folder(image_folder)
-    meta_file = image_folder.parent / "meta.json"
-    meta = read_data_file(meta_file)["videos"] if meta_file.is_file() else {}
+    category_of = _read_meta(image_folder.parent / "meta.json")
     categories: dict[str, int] = {}
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for name in tqdm(video_names(image_folder, split), desc=f"Reading {folder}", leave=False, disable=None):
-        pictures = [(path, read_palette_png(path)) for path in sorted((folder / name).glob("*.png"))]
+        pictures = [(path, read_palette_png(path)) for path in palette_pngs(folder, name, allow_outside)]
         if not pictures:
             raise DataSetError([Problem("empty video", "there is no PNG", str(folder), f"video {name}")])
         height, width = pictures[0][1].shape
+        for path, picture in pictures:
+            if picture.shape != (height, width):
+                message = f"is {picture.shape[0]}x{picture.shape[1]} (height x width), the first is {height}x{width}"
+                raise DataSetError([Problem("wrong size", message, str(path), f"video {name}")])
         video = {"id": len(videos) + 1, "width": width, "height": height, "length": len(pictures)}
         videos.append({**video, "file_names": [f"{name}/{path.stem}.jpg" for path, _ in pictures]})
         numbers = sorted(set().union(*(set(np.unique(picture)) for _, picture in pictures)) - {0, VOID})
         for number in numbers:
-            category = meta.get(name, {}).get("objects", {}).get(str(number), {}).get("category", ONLY_CATEGORY)
+            category = category_of.get((name, str(number)), ONLY_CATEGORY)
             masks = [picture == number for _, picture in pictures]
             annotations.append({
                 "id": len(annotations) + 1, "video_id": len(videos), "iscrowd": 0,
@@ -74,20 +81,56 @@ def palette_folder_as_ytvis(image_folder: Path, split: str) -> dict[str, Any]:
     }
 
 
-def palette_folder_hash(image_folder: Path, split: str) -> str:
+def palette_folder_hash(image_folder: Path, split: str, allow_outside: bool = False) -> str:
     """Changes when meta.json or any PNG changes: their names, sizes and times of change."""
     digest = hashlib.sha256()
     meta_file = image_folder.parent / "meta.json"
     digest.update(meta_file.read_bytes() if meta_file.is_file() else b"")
-    for path in _annotation_files(image_folder, split):
+    for path in _annotation_files(image_folder, split, allow_outside):
         stat = path.stat()
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _annotation_files(image_folder: Path, split: str) -> Iterator[Path]:
+def _annotation_files(image_folder: Path, split: str, allow_outside: bool) -> Iterator[Path]:
     for name in video_names(image_folder, split):
-        yield from sorted((annotation_folder(image_folder) / name).glob("*.png"))
+        yield from palette_pngs(annotation_folder(image_folder), name, allow_outside)
+
+
+def palette_pngs(folder: Path, name: str, allow_outside: bool) -> list[Path]:
+    """The PNGs of one video, in order.
+
+    Raises:
+        DataSetError: If its name or a link leads out of the folder, or one is a device or pipe.
+    """
+    try:
+        names = sorted(path.name for path in inside(folder, name, allow_outside).glob("*.png"))
+        return [inside(folder, f"{name}/{png}", allow_outside) for png in names]
+    except FileError as error:
+        raise DataSetError([Problem("frame outside", str(error), str(folder), f"video {name[:200]}")]) from error
+
+
+def _read_meta(meta_file: Path) -> dict[tuple[str, str], str]:
+    """Category by video and number of the object.
+
+    Raises:
+        DataSetError: If the file has another form.
+    """
+    if not meta_file.exists():
+        return {}
+    content, found = read_data_file(meta_file), {}
+    try:
+        for name, video in content["videos"].items():
+            for number, item in video.get("objects", {}).items():
+                found[name, number] = item.get("category", ONLY_CATEGORY)
+    except (AttributeError, KeyError, TypeError) as error:
+        message = 'expected {"videos": {name: {"objects": {number: {"category": ...}}}}}'
+        raise DataSetError([Problem("wrong format", message, str(meta_file))]) from error
+    wrong = [category for category in found.values() if not isinstance(category, str)]
+    if wrong:
+        message = f"category: expected a name, got {brief(wrong[0])}"
+        raise DataSetError([Problem("wrong format", message, str(meta_file))])
+    return found
 
 
 def annotation_folder(image_folder: Path) -> Path:
@@ -112,10 +155,10 @@ def read_palette_png(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
         DataSetError: If it can't be read or has colours instead of numbers.
     """
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in ("P", "L"):
-                message = f"expected a palette PNG (mode P or L), got mode {picture.mode}"
-                raise DataSetError([Problem("bad PNG", message, str(path))])
-            return np.asarray(picture)
-    except OSError as error:
-        raise DataSetError([Problem("bad PNG", f"can't be read as a picture: {error}", str(path))]) from error
+        with open_picture(path, str(path)) as picture:
+            mode, numbers = picture.mode, np.asarray(picture)
+    except FileError as error:
+        raise DataSetError([Problem("bad PNG", str(error), str(path))]) from error
+    if mode not in ("P", "L"):
+        raise DataSetError([Problem("bad PNG", f"expected a palette PNG (mode P or L), got mode {mode}", str(path))])
+    return numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from .builder import BOX, POLYGONS, SEGMENTATION, build
 from .layout import HELD_OUT_SPLITS, SplitLocation, locate_ytvis
 from .parse import ParsedSplit, parse_ytvis
 from .problems import read_data_file
+from .records import VideoRecord, objects_of
 from .vos_folder import palette_folder_hash, parse_palette_folder
 
 
@@ -28,6 +30,7 @@ def load_ytvis(
     image_folder: str | os.PathLike[str] | None = None,
     invalid_annotations: str = "error",
     cache_dir: str | os.PathLike[str] | None = None,
+    allow_outside: bool = False,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """Load a split of a video instance segmentation data set in YouTube-VIS format.
 
@@ -52,6 +55,8 @@ def load_ytvis(
         image_folder: What the file names in the JSON start from, if it is not where `root` has it.
         invalid_annotations: "error", or "drop" the tracks that can't be used, with a warning.
         cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
+        allow_outside: Read frames that names or links lead to outside of the image folder: for those who link their
+            frames on purpose.
 
     Returns:
         The rows. `features["objects"].feature["category"].names` are the classes; see also `ifc_hf.data.labels`.
@@ -73,10 +78,11 @@ def load_ytvis(
             annotation_file=found.annotation_file if annotation_file is None else Path(annotation_file),
             image_folder=found.image_folder if image_folder is None else Path(image_folder),
         )
+    location = replace(location, allow_outside=allow_outside)
     if location.annotation_file is None:
         stem = "train" if location.subset in HELD_OUT_SPLITS else split
-        parse = partial(parse_palette_folder, location.image_folder, stem)
-        source_hash = palette_folder_hash(location.image_folder, stem)
+        parse = partial(parse_palette_folder, location.image_folder, stem, allow_outside)
+        source_hash = palette_folder_hash(location.image_folder, stem, allow_outside)
     else:
         parse = partial(read_ytvis, location.annotation_file)
         source_hash = content_hash(location.annotation_file)
@@ -89,11 +95,16 @@ def read_ytvis(annotation_file: Path) -> ParsedSplit:
     return parse_ytvis(read_data_file(annotation_file), str(annotation_file))
 
 
-def make_row(video: dict[str, Any], image_folder: Path) -> dict[str, Any]:
+def make_row(video: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> dict[str, Any]:
     """A video of a `ParsedSplit` as a row."""
-    row = {name: video[name] for name in ("video_id", "width", "height", "length", "objects")}
-    paths = [os.path.join(image_folder, name) for name in video["file_names"]]
-    return {**row, "frames": [{"path": path, "bytes": None} for path in paths]}
+    return {
+        "video_id": video.id,
+        "width": video.width,
+        "height": video.height,
+        "length": video.length,
+        "frames": [{"path": os.path.join(image_folder, name), "bytes": None} for name in video.file_names],
+        "objects": objects_of(video, labels),
+    }
 
 
 def make_features(label_names: list[str]) -> datasets.Features:

@@ -2,16 +2,17 @@
 
 import contextlib
 import io
-import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ..model.rle import as_compressed, rle_area
-from .ytvis_format import JsonSource, load_json, read_integer
+from ..data.parse import check_lists, coco_as_ytvis, read_categories, read_entries, read_videos
+from ..data.records import VideoRecord
+from ..data.tracks import Entry, read_tracks
+from ..model.limits import is_id
+from .inputs import JsonSource, ScoringReport, load_json, prediction_entry, read_integer
 
 STATISTICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
@@ -31,21 +32,21 @@ def evaluate_coco(ground_truth: JsonSource, predictions: JsonSource) -> dict[str
         ValueError: For bad input: what was expected, what came, and where.
     """
     truth, truth_name = load_json(ground_truth, "ground truth")
-    for key in ("images", "categories", "annotations"):
-        if not isinstance(truth, Mapping) or not isinstance(truth.get(key), list):
-            raise ValueError(f"{truth_name}: expected a dict with lists of images, categories, annotations; no {key}")
+    check_lists(truth, ("images", "categories", "annotations"), truth_name, "COCO")
     results, name = load_json(predictions, "predictions")
     if not isinstance(results, list):
         raise ValueError(f"{name}: expected a list of predictions, got a {type(results).__name__}")
-    images = {
-        read_integer(image, "id", f"{truth_name}: images[{position}]"): image
-        for position, image in enumerate(truth["images"])
-    }
-    checked = [_read_prediction(entry, i, images, f"{name}: prediction {i}") for i, entry in enumerate(results)]
+    report = ScoringReport(strict=True)
+    as_videos = coco_as_ytvis(truth, truth_name)
+    images, listed = read_videos(as_videos["videos"], truth_name, "image", report)
+    read_categories(truth["categories"], truth_name, report)
+    annotations = read_entries(as_videos["annotations"], images, listed, truth_name, "image", report)
+    detections = [_prediction(entry, i, images, name, truth_name) for i, entry in enumerate(results)]
+    annotated, detected = _as_pycocotools(annotations, report), _as_pycocotools(detections, report)
 
     # pycocotools prints its progress and writes into what it is given: hide the one, copy for the other.
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = COCOeval(_index(truth, truth["annotations"]), _index(truth, checked), "segm")
+        evaluator = COCOeval(_index(truth, annotated), _index(truth, detected), "segm")
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
@@ -54,35 +55,44 @@ def evaluate_coco(ground_truth: JsonSource, predictions: JsonSource) -> dict[str
     return {**dict(zip(STATISTICS, stats, strict=True)), "stats": stats, **arrays}
 
 
-def _read_prediction(entry: Any, position: int, images: Mapping[int, Any], place: str) -> dict[str, Any]:
-    """One prediction in the form in which the evaluator stores it."""
-    image_id, category_id = read_integer(entry, "image_id", place), read_integer(entry, "category_id", place)
+def _prediction(content: Any, position: int, images: Mapping[int, VideoRecord], name: str, truth_name: str) -> Entry:
+    """One prediction, viewed as one of a video of one frame."""
+    place = f"{name}: prediction {position}"
+    image_id = read_integer(content, "image_id", place)
     if image_id not in images:
-        raise ValueError(f"{place}: image {image_id} is not in the ground truth")
-    score = entry.get("score")
-    if not isinstance(score, Real) or not math.isfinite(score):
-        raise ValueError(f"{place}: score: expected a finite number, got {score}")
-    height, width = images[image_id]["height"], images[image_id]["width"]
-    try:
-        rle = as_compressed(entry.get("segmentation"), height, width)
-        area = int(rle_area(rle))
-    except ValueError as error:
-        raise ValueError(f"{place} (image {image_id}): segmentation: {error}") from error
-    if list(rle["size"]) != [height, width]:
-        raise ValueError(f"{place}: RLE of {rle['size']} (height, width), image {image_id} has {[height, width]}")
-    return {
-        "id": position + 1,
-        "image_id": image_id,
-        "category_id": category_id,
-        "score": float(score),
-        "segmentation": rle,
-        "area": area,
-        "iscrowd": 0,
-    }
+        raise ValueError(f"{place}: image {image_id} is not in {truth_name}")
+    as_video = {**content, "segmentations": [content.get("segmentation")]}
+    return prediction_entry(as_video, position, images[image_id], f"{place} (image {image_id})")
 
 
-def _index(truth: Mapping[str, Any], annotations: list[Any]) -> COCO:
+def _as_pycocotools(entries: list[Entry], report: ScoringReport) -> list[dict[str, Any]]:
+    """Objects in the form in which the evaluator stores them, all masks checked and compressed.
+
+    Raises:
+        ValueError: If an entry is malformed or has no mask.
+    """
+    known = {category_id for entry in entries if is_id(category_id := entry.content.get("category_id"))}
+    objects = []
+    for entry, track in zip(entries, read_tracks(entries, known, report), strict=True):
+        if track is None or track.segmentations[0] is None:
+            raise ValueError(f"{entry.where}: segmentation: expected an RLE or polygons, got nothing")
+        objects.append(
+            {
+                "id": track.id,
+                "image_id": entry.video.id,
+                "category_id": track.category_id,
+                "score": track.score,
+                "segmentation": track.segmentations[0],
+                "area": int(track.mask_areas[0]) if track.areas is None else track.areas[0],
+                "iscrowd": int(track.is_crowd),
+            }
+        )
+    return objects
+
+
+def _index(truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COCO:
     coco = COCO()
-    coco.dataset = {**truth, "annotations": [dict(annotation) for annotation in annotations]}
+    images = [{name: image[name] for name in ("id", "height", "width")} for image in truth["images"]]
+    coco.dataset = {"images": images, "categories": truth["categories"], "annotations": annotations}
     coco.createIndex()
     return coco

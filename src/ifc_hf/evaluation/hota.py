@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..data.records import TrackRecord
 from ..model.rle import IntArray
+from .inputs import JsonSource, ScoringReport, read_ground_truth, read_predictions, read_video
 from .settings import FloatArray
-from .track_reader import Track, TrackReader
-from .ytvis_format import JsonSource, read_ground_truth, read_predictions
 
 FIELDS = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA")
 
@@ -41,25 +41,28 @@ def evaluate_hota(
     except ImportError as error:
         raise ImportError("HOTA needs TrackEval: pip install trackeval (or ifc_hf[hota])") from error
     metric = HOTA()
-    truth = read_ground_truth(ground_truth)
-    submitted = read_predictions(predictions, truth)
-    reader = TrackReader(truth.categories, strict)
+    report = ScoringReport(strict)
+    truth = read_ground_truth(ground_truth, report)
+    submitted = read_predictions(predictions, truth.videos, truth.name)
     results: dict[int, dict[int, Any]] = {category_id: {} for category_id in sorted(truth.categories)}
     for video_id, video in sorted(truth.videos.items()):
-        annotated, predicted = reader.video(video_id, truth, submitted)
+        entries = truth.entries.get(video_id, ()), submitted.entries.get(video_id, ())
+        annotated, predicted = read_video(*entries, truth.categories, report)
         for category_id, videos in results.items():
             counted = [track for track in annotated if track.category_id == category_id and not track.is_crowd]
             certain = [t for t in predicted if t.category_id == category_id and t.score >= score_threshold]
             if counted or certain:
                 videos[video_id] = metric.eval_sequence(_sequence(counted, certain, video.length or 0))
-    reader.report()
+    report.warn()
     combined = {key: metric.combine_sequences(videos) for key, videos in results.items() if videos}
     table = [{"category_id": key, "name": truth.categories[key], **_means(result)} for key, result in combined.items()]
     average = metric.combine_classes_class_averaged(combined) if combined else {field: np.zeros(1) for field in FIELDS}
     return {**_means(average), "per_category": table}
 
 
-def _sequence(ground_truth: Sequence[Track], predictions: Sequence[Track], num_frames: int) -> dict[str, Any]:
+def _sequence(
+    ground_truth: Sequence[TrackRecord], predictions: Sequence[TrackRecord], num_frames: int
+) -> dict[str, Any]:
     """One video and category in the form that TrackEval's metrics read."""
     frames = [_frame(ground_truth, predictions, frame) for frame in range(num_frames)]
     return {
@@ -74,21 +77,21 @@ def _sequence(ground_truth: Sequence[Track], predictions: Sequence[Track], num_f
 
 
 def _frame(
-    ground_truth: Sequence[Track], predictions: Sequence[Track], frame: int
+    ground_truth: Sequence[TrackRecord], predictions: Sequence[TrackRecord], frame: int
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Which tracks have pixels in a frame, (G,) and (D,), and their IoUs (G, D)."""
     truth_ids, track_ids = _present(ground_truth, frame), _present(predictions, frame)
     if not len(truth_ids) or not len(track_ids):
         return truth_ids, track_ids, np.zeros((len(truth_ids), len(track_ids)))
-    masks = [ground_truth[i].rles[frame] for i in truth_ids]
-    others = [predictions[i].rles[frame] for i in track_ids]
+    masks = [ground_truth[i].segmentations[frame] for i in truth_ids]
+    others = [predictions[i].segmentations[frame] for i in track_ids]
     # pycocotools marks masks of different sizes with -1.
     ious = np.maximum(coco_mask.iou(masks, others, [0] * len(others)), 0.0)
     return truth_ids, track_ids, ious
 
 
-def _present(tracks: Sequence[Track], frame: int) -> IntArray:
-    ids = [i for i, track in enumerate(tracks) if frame < len(track.areas) and track.areas[frame] > 0]
+def _present(tracks: Sequence[TrackRecord], frame: int) -> IntArray:
+    ids = [i for i, track in enumerate(tracks) if frame < len(track.mask_areas) and track.mask_areas[frame] > 0]
     return np.array(ids, dtype=np.int64)
 
 

@@ -7,8 +7,8 @@ import datasets
 
 import evaluate
 
+from .inputs import read_integer
 from .settings import EvaluationSettings
-from .ytvis_format import read_integer
 from .ytvis_map import YtvisAccumulator
 
 DESCRIPTION = "Average precision and recall of instance tracks in videos, as YouTube-VIS measures them."

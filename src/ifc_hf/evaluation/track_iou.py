@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..data.records import TrackRecord
 from ..model.rle import IntArray, Rle
 from .settings import FloatArray
-from .track_reader import Track
 
 
-def track_ious(predictions: Sequence[Track], ground_truth: Sequence[Track]) -> FloatArray:
+def track_ious(predictions: Sequence[TrackRecord], ground_truth: Sequence[TrackRecord]) -> FloatArray:
     """IoU of every predicted track with every annotated one: summed intersections over summed unions of the frames.
 
     A frame that only one side has adds its area to the union; frames beyond the shorter track count on neither side,
@@ -27,7 +27,7 @@ def track_ious(predictions: Sequence[Track], ground_truth: Sequence[Track]) -> F
     Returns:
         (D, G) in [0, 1]; 0 where the union is empty.
     """
-    num_frames = max((len(track.rles) for track in (*predictions, *ground_truth)), default=0)
+    num_frames = max((len(track.segmentations) for track in (*predictions, *ground_truth)), default=0)
     areas, is_listed = _areas_per_frame(predictions, num_frames)
     other_areas, other_is_listed = _areas_per_frame(ground_truth, num_frames)
     both_areas = areas @ other_is_listed.T + is_listed @ other_areas.T  # (D, G)
@@ -36,8 +36,8 @@ def track_ious(predictions: Sequence[Track], ground_truth: Sequence[Track]) -> F
         rows, columns = _present(predictions, frame), _present(ground_truth, frame)
         if not rows or not columns:
             continue
-        masks = [predictions[row].rles[frame] for row in rows]
-        others = [ground_truth[column].rles[frame] for column in columns]
+        masks = [predictions[row].segmentations[frame] for row in rows]
+        others = [ground_truth[column].segmentations[frame] for column in columns]
         mask_areas = areas[rows, frame][:, None]
         # For crowds pycocotools divides by the first mask's area alone, so this area gives the intersection back.
         covered = np.rint(coco_mask.iou(masks, others, [1] * len(others)) * mask_areas).astype(np.int64)
@@ -50,18 +50,22 @@ def track_ious(predictions: Sequence[Track], ground_truth: Sequence[Track]) -> F
     return ious
 
 
-def _areas_per_frame(tracks: Sequence[Track], num_frames: int) -> tuple[IntArray, IntArray]:
+def _areas_per_frame(tracks: Sequence[TrackRecord], num_frames: int) -> tuple[IntArray, IntArray]:
     """(N, L) areas, and (N, L) 1 where a track's list reaches the frame."""
     areas = np.zeros((len(tracks), num_frames), dtype=np.int64)
     is_listed = np.zeros_like(areas)
     for row, track in enumerate(tracks):
-        areas[row, : len(track.areas)] = track.areas
-        is_listed[row, : len(track.areas)] = 1
+        areas[row, : len(track.mask_areas)] = track.mask_areas
+        is_listed[row, : len(track.mask_areas)] = 1
     return areas, is_listed
 
 
-def _present(tracks: Sequence[Track], frame: int) -> list[int]:
-    return [i for i, track in enumerate(tracks) if frame < len(track.rles) and track.rles[frame] is not None]
+def _present(tracks: Sequence[TrackRecord], frame: int) -> list[int]:
+    return [
+        i
+        for i, track in enumerate(tracks)
+        if frame < len(track.segmentations) and track.segmentations[frame] is not None
+    ]
 
 
 def _sizes_hw(rles: Sequence[Rle | None]) -> IntArray:

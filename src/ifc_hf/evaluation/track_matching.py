@@ -7,9 +7,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..data.records import TrackRecord
 from ..model.rle import IntArray
 from .settings import EvaluationSettings, FloatArray
-from .track_reader import Track
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
@@ -40,13 +40,16 @@ class MatchRecord:
     num_predictions: int
 
 
-def best_predictions(predictions: Sequence[Track], settings: EvaluationSettings) -> list[Track]:
+def best_predictions(predictions: Sequence[TrackRecord], settings: EvaluationSettings) -> list[TrackRecord]:
     """The highest scores in descending order, at most the largest of `max_detections`; ties keep their order."""
     return sorted(predictions, key=lambda track: -track.score)[: settings.max_detections[-1]]
 
 
 def match_tracks(
-    predictions: Sequence[Track], ground_truth: Sequence[Track], ious: FloatArray, settings: EvaluationSettings
+    predictions: Sequence[TrackRecord],
+    ground_truth: Sequence[TrackRecord],
+    ious: FloatArray,
+    settings: EvaluationSettings,
 ) -> MatchRecord:
     """Match greedily, by descending score, for all area ranges and thresholds at once.
 
@@ -96,7 +99,7 @@ def match_tracks(
     )
 
 
-def _out_of_range(tracks: Sequence[Track], settings: EvaluationSettings) -> BoolArray:
+def _out_of_range(tracks: Sequence[TrackRecord], settings: EvaluationSettings) -> BoolArray:
     """(A, N), both ends of a range belong to it."""
     areas = np.array([track.average_area for track in tracks], dtype=np.float64)
     low, high = settings.area_ranges[:, :1], settings.area_ranges[:, 1:]

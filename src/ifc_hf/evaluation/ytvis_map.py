@@ -1,16 +1,28 @@
 """Average precision of tracks as YouTube-VIS measures it, equal to the official evaluator."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
+from ..data.parse import read_categories
+from ..data.records import TrackRecord, VideoRecord
+from ..data.tracks import Entry
+from ..model.limits import check_size_hw
 from .average_precision import accumulate, per_category, summarize
-from .settings import EvaluationSettings
+from .inputs import (
+    JsonSource,
+    ScoringReport,
+    prediction_entry,
+    read_ground_truth,
+    read_integer,
+    read_predictions,
+    read_video,
+)  # fmt: skip
+from .settings import EvaluationSettings, FloatArray
 from .track_iou import track_ious
 from .track_matching import MatchRecord, best_predictions, match_tracks
-from .track_reader import Track, TrackReader
-from .ytvis_format import JsonSource, Video, read_categories, read_ground_truth, read_predictions
 
 # The one category of a score that doesn't look at categories.
 ALL_CATEGORIES = (-1, "all")
@@ -62,16 +74,31 @@ def evaluate_ytvis(
     settings = EvaluationSettings.create(
         iou_thresholds, recall_thresholds, max_detections, area_ranges, use_categories
     )
-    truth = read_ground_truth(ground_truth)
-    results = read_predictions(predictions, truth)
+    report = ScoringReport(strict)
+    truth = read_ground_truth(ground_truth, report)
+    results = read_predictions(predictions, truth.videos, truth.name)
     categories = _select(truth.categories, category_ids, f"{truth.name}: category_ids")
     accumulator = YtvisAccumulator(categories, settings)
-    reader = TrackReader(truth.categories, strict)
     for video_id in tqdm(sorted(_select(truth.videos, video_ids, f"{truth.name}: video_ids")), disable=not progress):
-        annotated, predicted = reader.video(video_id, truth, results)
-        accumulator.add_tracks(video_id, annotated, predicted)
-    reader.report()
+        entries = truth.entries.get(video_id, ()), results.entries.get(video_id, ())
+        accumulator.add_tracks(video_id, *read_video(*entries, truth.categories, report))
+    report.warn()
     return accumulator.compute()
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Tracks of one video that were compared, and how much they overlap.
+
+    Attributes:
+        predictions: D predicted tracks, best score first.
+        ground_truth: G annotated tracks.
+        ious: (D, G) over space and time.
+    """
+
+    predictions: list[TrackRecord]
+    ground_truth: list[TrackRecord]
+    ious: FloatArray
 
 
 class YtvisAccumulator:
@@ -100,7 +127,7 @@ class YtvisAccumulator:
         settings: EvaluationSettings | None = None,
     ) -> None:
         if not isinstance(categories, Mapping):
-            categories = read_categories(categories, "categories")
+            categories = read_categories(categories, "categories", ScoringReport())
         self.categories = dict(sorted(categories.items()))
         self.settings = settings or EvaluationSettings.create()
         self._records: dict[int, dict[int, MatchRecord]] = {}
@@ -125,7 +152,7 @@ class YtvisAccumulator:
         width: int | None = None,
         length: int | None = None,
         strict: bool = False,
-    ) -> None:
+    ) -> list[Overlaps]:
         """Add one video, its entries as in the files (see `evaluate_ytvis`).
 
         Args:
@@ -137,21 +164,37 @@ class YtvisAccumulator:
             length: Number of frames; only checked.
             strict: As in `evaluate_ytvis`.
 
+        Returns:
+            As `add_tracks`.
+
         Raises:
             ValueError: For bad input, and if the video was added before.
         """
-        video = Video(video_id, height, width, length)
-        reader = TrackReader(self.categories, strict)
-        annotated = [reader.annotation(entry, video, f"video {video_id}") for entry in ground_truth]
-        predicted = [
-            reader.prediction(entry, position, video, f"video {video_id}, prediction {position}")
-            for position, entry in enumerate(predictions)
+        if height is not None and width is not None:
+            check_size_hw(height, width, f"video {video_id}")
+        video = VideoRecord(video_id, height, width, length)
+        report = ScoringReport(strict)
+        annotations = []
+        for entry in ground_truth:
+            annotation_id = read_integer(entry, "id", f"video {video_id}")
+            place = f"video {video_id}, annotation {annotation_id}"
+            annotations.append(Entry(entry, annotation_id, video, where=place))
+        places = [f"video {video_id}, prediction {position}" for position in range(len(predictions))]
+        entries = [
+            prediction_entry(entry, position, video, place)
+            for position, (entry, place) in enumerate(zip(predictions, places, strict=True))
         ]
-        reader.report()
-        self.add_tracks(video_id, annotated, predicted)
+        annotated, predicted = read_video(annotations, entries, self.categories, report)
+        report.warn()
+        return self.add_tracks(video_id, annotated, predicted)
 
-    def add_tracks(self, video_id: int, ground_truth: Sequence[Track], predictions: Sequence[Track]) -> None:
+    def add_tracks(
+        self, video_id: int, ground_truth: Sequence[TrackRecord], predictions: Sequence[TrackRecord]
+    ) -> list[Overlaps]:
         """Add one video's tracks; those of unknown categories are left out.
+
+        Returns:
+            What was compared, one for every category with tracks. It is not kept.
 
         Raises:
             ValueError: If the video was added before, or two annotations have the same id.
@@ -162,13 +205,16 @@ class YtvisAccumulator:
         if len(set(annotation_ids)) < len(annotation_ids):
             twice = next(number for number in annotation_ids if annotation_ids.count(number) > 1)
             raise ValueError(f"video {video_id}: annotation id {twice} occurs twice")
-        records = {}
+        records, overlaps = {}, []
         for key, _ in self._category_axis():
             annotated, predicted = self._tracks_of(key, ground_truth), self._tracks_of(key, predictions)
             if annotated or predicted:
-                ious = track_ious(best_predictions(predicted, self.settings), annotated)
+                best = best_predictions(predicted, self.settings)
+                ious = track_ious(best, annotated)
                 records[key] = match_tracks(predicted, annotated, ious, self.settings)
+                overlaps.append(Overlaps(best, annotated, ious))
         self._records[video_id] = records
+        return overlaps
 
     def merge(self, other: "YtvisAccumulator") -> None:
         """Take over another process' videos; those that are here already count once, as samplers repeat some.
@@ -199,7 +245,7 @@ class YtvisAccumulator:
     def _category_axis(self) -> list[tuple[int, str]]:
         return list(self.categories.items()) if self.settings.use_categories else [ALL_CATEGORIES]
 
-    def _tracks_of(self, key: int, tracks: Sequence[Track]) -> list[Track]:
+    def _tracks_of(self, key: int, tracks: Sequence[TrackRecord]) -> list[TrackRecord]:
         if self.settings.use_categories:
             return [track for track in tracks if track.category_id == key]
         # Pooled by category id, then file order: it decides between equal scores and equal IoUs.

@@ -8,7 +8,7 @@ import math
 import os
 import reprlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -95,17 +95,17 @@ def check_between(number: int, least: int, greatest: int, name: str) -> None:
         raise ValueError(f"{name} must be at most {greatest}, got {brief(number)}.")
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer, Python's or numpy's; True and False are none."""
     return type(value) is int or isinstance(value, np.integer)
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer that 64 bits hold."""
     return is_integer(value) and -LIMITS.id <= value <= LIMITS.id
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is an integer or a floating-point number that is neither NaN nor infinite."""
     return (is_integer(value) and -LIMITS.id <= value <= LIMITS.id) or (
         isinstance(value, float | np.floating) and math.isfinite(value)

@@ -36,7 +36,7 @@ def predict_videos(
         part_file: Where the predictions go.
         category_ids: Category id of every label of the data.
         scores: Takes the scores, if the rows have annotations.
-        worst_tracks: Takes the tracks that were found worst, likewise.
+        worst_tracks: Takes the tracks that were found worst, if there are scores.
         process_index: Rank of this process.
         num_processes: How many share the videos.
         progress: Show a bar.
@@ -53,9 +53,9 @@ def predict_videos(
             for line in with_categories(predictions, dict(enumerate(category_ids))):
                 stream.write(json.dumps(line) + "\n")
             if scores is not None:
-                scores.add(index, row, predictions)
-            if worst_tracks is not None:
-                worst_tracks.update(index, row, predictions)
+                overlaps = scores.add(index, row, predictions)
+                if worst_tracks is not None:
+                    worst_tracks.update(index, row, overlaps)
 
 
 def join_parts(part_files: Sequence[Path], folder: Path) -> Path:

@@ -9,13 +9,10 @@ from PIL import Image
 
 from ..data.clips import Row
 from ..data.decoding import open_frame
-from ..evaluation.track_iou import track_ious
-from ..evaluation.track_reader import TrackReader
-from ..evaluation.ytvis_format import Video
+from ..evaluation.ytvis_map import Overlaps
 from ..files import whole_file
 from ..model.masks import decode_rle
 from ..outputs.instances import draw_instances
-from .video_evaluation import annotations_of
 
 FRAMES_PER_PICTURE = 4
 
@@ -51,26 +48,25 @@ class WorstTracks:
         self.number = number
         self.tracks: list[WorstTrack] = []
 
-    def update(self, row_index: int, row: Row, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """Looks at one video; labels stand for category ids, as in `annotations_of`."""
-        reader = TrackReader(dict(self.class_names), strict=False)
-        video = Video(row["video_id"], row["height"], row["width"], len(row["frames"]))
-        annotated = [reader.annotation(entry, video, f"video {row['video_id']}") for entry in annotations_of(row)]
-        predicted = [
-            reader.prediction(entry, position, video, f"video {row['video_id']}, prediction {position}")
-            for position, entry in enumerate(predictions)
-        ]
-        ious = track_ious(predicted, annotated)
-        for index, track in enumerate(annotated):
-            if track.is_crowd:
-                continue
-            same_class = [i for i, other in enumerate(predicted) if other.category_id == track.category_id]
-            if not same_class:
-                self.tracks.append(WorstTrack(0.0, row_index, index, None, 0.0))
-                continue
-            best = same_class[int(ious[same_class, index].argmax())]
-            found, iou = predictions[best], float(ious[best, index])
-            self.tracks.append(WorstTrack(iou, row_index, index, found["segmentations"], found["score"]))
+    def update(self, row_index: int, row: Row, overlaps: Sequence[Overlaps]) -> None:
+        """Looks at one video.
+
+        Args:
+            row_index: Its position.
+            row: Of `load_ytvis`.
+            overlaps: What was compared for its score, by label.
+        """
+        object_index = {item["id"]: index for index, item in enumerate(row["objects"])}
+        for overlap in overlaps:
+            for column, track in enumerate(overlap.ground_truth):
+                if track.is_crowd:
+                    continue
+                segmentations, score, iou = None, 0.0, 0.0
+                if overlap.predictions:
+                    best = int(overlap.ious[:, column].argmax())
+                    found, iou = overlap.predictions[best], float(overlap.ious[best, column])
+                    segmentations, score = found.segmentations, found.score
+                self.tracks.append(WorstTrack(iou, row_index, object_index[track.id], segmentations, score))
         self.keep_worst()
 
     def merge(self, other: "WorstTracks") -> None:

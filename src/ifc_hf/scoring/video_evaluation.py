@@ -19,6 +19,7 @@ from ..data.clips import Row
 from ..data.decoding import open_frame
 from ..data.labels import label_names, match_labels
 from ..evaluation import YtvisAccumulator
+from ..evaluation.ytvis_map import Overlaps
 from ..model.video_segmenter import IfcVideoSegmenter
 
 SCORE_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -38,15 +39,18 @@ class VideoScores:
     accumulator: YtvisAccumulator
     sources: dict[int, str] = field(default_factory=dict)
 
-    def add(self, index: int, row: Row, predictions: Sequence[Mapping[str, Any]]) -> None:
+    def add(self, index: int, row: Row, predictions: Sequence[Mapping[str, Any]]) -> list[Overlaps]:
         """Compares a video's predictions, by label of the data, with its annotations.
+
+        Returns:
+            What was compared, one for every class with tracks.
 
         Raises:
             ValueError: If there was a video with its id before; the message names both.
         """
         size = {"height": row["height"], "width": row["width"], "length": len(row["frames"])}
         self._note(row["video_id"], source_of(index, row))
-        self.accumulator.update(row["video_id"], annotations_of(row), predictions, **size)
+        return self.accumulator.update(row["video_id"], annotations_of(row), predictions, **size)
 
     def merge(self, other: "VideoScores") -> None:
         """Takes over the videos of another process.

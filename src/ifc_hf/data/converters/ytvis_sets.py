@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..check import read_split
 from ..parse import ParsedSplit
 from ..problems import raise_if_fatal
+from ..records import VideoRecord
 from .common import AnnotatedVideo, Source, Track, fail, folder_name
 from .pictures import below
 
@@ -36,7 +36,7 @@ def read_sets(roots: Sequence[Path], split: str, allow_outside: bool) -> Source:
     categories: dict[str, str] = {}  # file of the first set that has the class
     found: list[tuple[Path, AnnotatedVideo]] = []
     for root in roots:
-        location, parsed = read_split(root, None, split)
+        location, parsed = read_split(root, None, split, allow_outside)
         raise_if_fatal(parsed.problems)
         if not parsed.has_annotations:
             fail("wrong format", "has no annotations: its videos would count as videos without objects", parsed.file)
@@ -47,7 +47,7 @@ def read_sets(roots: Sequence[Path], split: str, allow_outside: bool) -> Source:
                 fail("other classes", message, parsed.file)
             categories.setdefault(name, parsed.file)
         files.append(parsed.file)
-        found += [(root, _as_video(row, parsed, location.image_folder, allow_outside)) for row in parsed.videos]
+        found += [(root, _as_video(video, parsed, location.image_folder, allow_outside)) for video in parsed.videos]
     counts = Counter(video.name for _, video in found)
     for root, video in found:
         if counts[video.name] > 1:
@@ -59,13 +59,15 @@ def _plain(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
-def _as_video(row: dict[str, Any], parsed: ParsedSplit, image_folder: Path, allow_outside: bool) -> AnnotatedVideo:
-    names = [name.replace("\\", "/") for name in row["file_names"]]
+def _as_video(record: VideoRecord, parsed: ParsedSplit, image_folder: Path, allow_outside: bool) -> AnnotatedVideo:
+    names = [name.replace("\\", "/") for name in record.file_names]
     folder = names[0].rpartition("/")[0]
     pictures = [below(image_folder, name, allow_outside, parsed.file) for name in names]
-    name = folder_name(folder or f"video_{row['video_id']}", parsed.file)
-    video = AnnotatedVideo(name, row["height"], row["width"], pictures)
-    for number, item in enumerate(row["objects"]):
-        masks = {frame: rle for frame, rle in enumerate(item["segmentations"]) if rle is not None}
-        video.tracks[number] = Track(parsed.label_names[item["category"]], bool(item["iscrowd"]), masks)
+    name = folder_name(folder or f"video_{record.id}", parsed.file)
+    assert record.height is not None and record.width is not None
+    video = AnnotatedVideo(name, record.height, record.width, pictures)
+    class_of = dict(zip(parsed.category_ids, parsed.label_names, strict=True))
+    for number, track in enumerate(record.tracks):
+        masks = {frame: rle for frame, rle in enumerate(track.segmentations) if rle is not None}
+        video.tracks[number] = Track(class_of[track.category_id], track.is_crowd, masks)
     return video
