@@ -123,7 +123,7 @@ def test_an_error_of_any_class_ends_one_video_alone(tmp_path, monkeypatch, capsy
         return True
 
     monkeypatch.setattr(VideoWorker, "do", do)
-    monkeypatch.setattr("ifc_hf.cli.predict.load_segmenter", lambda settings, device: None)
+    monkeypatch.setattr("ifc_hf.cli.predict.load_segmenter", lambda *arguments: None)
     assert predict(*videos, "-o", tmp_path / "out", "--model", model_folder) == 1
     errors = capsys.readouterr().err.splitlines()
     assert [line.startswith("error: ") and "a.mp4" in line for line in errors] == [True]
@@ -161,7 +161,7 @@ def test_a_second_run_leaves_a_locked_folder_for_later(model_folder, tmp_path, m
     first.start()
     has_lock.wait(20)
     monkeypatch.setattr(VideoWorker, "do_locked", do_locked)
-    monkeypatch.setattr("ifc_hf.cli.predict.load_segmenter", lambda settings, device: None)
+    monkeypatch.setattr("ifc_hf.cli.predict.load_segmenter", lambda *arguments: None)
     assert predict(*videos, "-o", tmp_path / "out", "--model", model_folder) == 0
     first.join()
     assert done == ["b", "a"]

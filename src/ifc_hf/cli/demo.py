@@ -34,4 +34,5 @@ def run(args: argparse.Namespace) -> int:
         The exit code of `ifc-hf predict`.
     """
     videos = [str(sample_clip(name)) for name in args.clip or CLIPS]
-    return predict.run(argparse.Namespace(**vars(args), videos=videos, frames=None, fps=None, overwrite=True))
+    others = {"frames": None, "fps": None, "overwrite": True, "jsonl": None, "live": False}
+    return predict.run(argparse.Namespace(**vars(args), videos=videos, **others))

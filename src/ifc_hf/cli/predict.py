@@ -9,10 +9,13 @@ be started again. Started by `accelerate launch`, several processes share the vi
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
     from ..model.configuration_ifc import IfcConfig
     from ..model.video_segmenter import IfcVideoSegmenter
     from ..outputs.drawing import DrawingStyle
+    from ..outputs.frame_lines import FrameLines
     from ..outputs.plan import VideoTask
     from ..outputs.prediction import TrackSettings
+    from ..outputs.source import VideoSource
     from ..outputs.worker import VideoWorker
+    from ..processes import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=frame_range, metavar="FIRST:END", help="look at these frames only, e.g. :300")
     parser.add_argument("--fps", type=positive_float, help="frames per second to look at; default: all")
     parser.add_argument("--overwrite", action="store_true", help="do videos again whose results are there")
+    parser.add_argument(
+        "--jsonl",
+        metavar="PATH",
+        help="write one line of JSON for every frame as soon as it is finished; - for the standard output",
+    )
+    parser.add_argument(
+        "--live", action="store_true", help="follow a camera or an address until Ctrl-C, with files of ten minutes"
+    )
     add_model_arguments(parser)
     add_output_arguments(parser, DEFAULT_OUTPUTS)
 
@@ -87,6 +101,29 @@ def default_model() -> str:
     return str(default_checkpoint())
 
 
+@dataclass(frozen=True)
+class Request:
+    """What the arguments ask for.
+
+    Attributes:
+        args: The arguments.
+        folders: The videos, and where the results of each go.
+        settings: What decides about tracks.
+        style: How to draw.
+        processes: Those that share the videos.
+        segmenter: Loads the model when it is first asked for.
+        say: Takes lines for the user.
+    """
+
+    args: argparse.Namespace
+    folders: "dict[VideoSource, Path]"
+    settings: "TrackSettings"
+    style: "DrawingStyle"
+    processes: "Processes"
+    segmenter: "Callable[[], IfcVideoSegmenter]"
+    say: Callable[[str], None]
+
+
 def run(args: argparse.Namespace) -> int:
     """Segments the videos.
 
@@ -98,48 +135,116 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         OSError: If a video or the model is missing, or the results can't be written.
-        ValueError: If two videos would go to the same folder, or a class is unknown.
+        ValueError: If two videos would go to the same folder, a class is unknown, or arguments contradict each other.
         ImportError: If a library is missing for an output.
     """
-    from ..loading import checkpoint_folder, load_config
-    from ..outputs.fingerprint import model_fingerprint
-    from ..outputs.plan import Order, output_folders, plan
+    from ..loading import load_config
+    from ..outputs.plan import output_folders
     from ..outputs.source import find_sources
-    from ..outputs.worker import VideoWorker
     from ..outputs.writers import require_libraries
-    from ..outputs.ytvis_results import write_ytvis_results
     from ..processes import Processes
 
     processes = Processes(args.device)
     style = drawing_style(args)
-    sources = find_sources(args.videos, args.frames, args.fps)
-    output_folders(sources, args.output)
+    folders = output_folders(find_sources(args.videos, args.frames, args.fps, args.live), args.output)
+    check_live(args, list(folders))
     require_libraries(args.save, style)
     config = load_config(args.model)
     settings = track_settings(args, config)
+    segmenter = cache(lambda: load_segmenter(settings, processes.device, args.live))
+    say = partial(print, file=sys.stderr) if args.jsonl == "-" else print
+    request = Request(args, folders, settings, style, processes, segmenter, say)
     if processes.is_first:
         for note in notes(settings, config):
-            print(note)
+            say(note)
     check_writable(args.output)
-    order = Order(settings, model_fingerprint(checkpoint_folder(args.model)), tuple(args.save), style, args.overwrite)
-    tasks = plan(sources, args.output, order)
+    with open_lines(args.jsonl, processes) as lines:
+        return follow_live(request, lines) if args.live else do_videos(request, lines)
+
+
+def do_videos(request: Request, lines: "FrameLines | None") -> int:
+    """Plans and does what is to be done for every video; returns the exit code."""
+    from ..loading import checkpoint_folder
+    from ..outputs.fingerprint import model_fingerprint
+    from ..outputs.plan import Order, plan
+    from ..outputs.worker import VideoWorker
+    from ..outputs.ytvis_results import write_ytvis_results
+
+    args, processes, say = request.args, request.processes, request.say
+    fingerprint = model_fingerprint(checkpoint_folder(args.model))
+    # Lines come while the model runs: it has to run for every video.
+    overwrite = args.overwrite or lines is not None
+    order = Order(request.settings, fingerprint, tuple(args.save), request.style, overwrite)
+    tasks = plan(request.folders, order)
     failures = 0
     for task in tasks if processes.is_first else ():
         if task.is_done:
-            print(f"{task.source.place}: done before, see {task.folder}")
+            say(f"{task.source.place}: done before, see {task.folder}")
             if task.problem:
                 print_error(f"{task.problem}; the results hold what was readable")
                 failures += 1
-    segmenter = cache(lambda: load_segmenter(settings, processes.device))
     if any(task.needs_model for task in tasks):
-        segmenter()  # what is wrong with it is said once, before the videos
-    worker = VideoWorker(order, segmenter)
+        request.segmenter()  # what is wrong with it is said once, before the videos
+    worker = VideoWorker(order, request.segmenter, say, lines.add if lines else None)
     failures += do_tasks(worker, processes.share([task for task in tasks if not task.is_done]))
     failures = processes.total(failures)
     if "results" in args.save and processes.is_first:
         write_ytvis_results([task.folder / FILES["tracks"] for task in tasks], args.output)
-        print(args.output / "results.json")
+        say(str(args.output / "results.json"))
     return int(failures > 0)
+
+
+def follow_live(request: Request, lines: "FrameLines | None") -> int:
+    """Follows a source without end; Ctrl-C is how it ends, hence no failure."""
+    from ..outputs.live import follow
+
+    [(source, folder)] = request.folders.items()
+    style = request.style if "video" in request.args.save else None
+    take_frame = lines.add if lines else None
+    num_frames = follow(request.segmenter(), source, folder, request.settings.classes, style, take_frame)
+    request.say(f"{source.place}: {num_frames} frames, see {folder}")
+    return 0
+
+
+def check_live(args: argparse.Namespace, sources: "list[VideoSource]") -> None:
+    """Refuses what can't be followed, and outputs that need the end of a video.
+
+    Raises:
+        ValueError: If `--live` is given for such.
+    """
+    if not args.live:
+        return
+    if len(sources) != 1 or not sources[0].is_read_once or is_file_or_folder(sources[0].place):
+        raise ValueError("--live follows one camera or address, not files")
+    if others := sorted(set(args.save) - {"tracks", "video"}):
+        raise ValueError(f"--live writes tracks and video alone: the rest needs the end of a video, got {others}")
+
+
+def is_file_or_folder(place: str | int) -> bool:
+    """Whether a source is a file or folder of this machine, which has an end."""
+    return isinstance(place, str) and (os.path.isfile(place) or os.path.isdir(place))
+
+
+@contextmanager
+def open_lines(path: str | None, processes: "Processes") -> "Iterator[FrameLines | None]":
+    """What writes a line for every frame to a file, or to the standard output for `-`; None if nobody asks for it.
+
+    Raises:
+        OSError: If the file can't be written.
+        ValueError: If several processes would write to it.
+    """
+    from ..outputs.frame_lines import FrameLines
+
+    if path is None:
+        yield None
+        return
+    if processes.state is not None:
+        raise ValueError("--jsonl: only one process can write the lines; start one without accelerate launch")
+    if path == "-":
+        yield FrameLines(sys.stdout)
+        return
+    with open(path, "w", encoding="utf-8") as stream:
+        yield FrameLines(stream)
 
 
 def do_tasks(worker: "VideoWorker", tasks: Sequence["VideoTask"]) -> int:
@@ -240,14 +345,20 @@ def check_writable(output: Path) -> None:
         raise OSError(f"{output}: can't be written to ({error.strerror})") from error
 
 
-def load_segmenter(settings: "TrackSettings", device: str) -> "IfcVideoSegmenter":
+def load_segmenter(settings: "TrackSettings", device: str, is_live: bool) -> "IfcVideoSegmenter":
     """Model and processor as the settings ask for.
+
+    Args:
+        settings: What decides about tracks.
+        device: Where the model runs.
+        is_live: Whether a frame shall wait for no other.
 
     Raises:
         ValueError: If the folder holds another kind of model, or a broken one.
         OSError: If there is no model.
     """
     from ..loading import load_checkpoint
+    from ..model.pipeline_ifc import FRAMES_PER_BATCH
     from ..model.video_segmenter import IfcVideoSegmenter
 
     model, processor = load_checkpoint(settings.model, device)
@@ -258,4 +369,5 @@ def load_segmenter(settings: "TrackSettings", device: str) -> "IfcVideoSegmenter
         clip_stride=settings.clip_stride,
         score_threshold=settings.threshold,
         multi_label=settings.multi_label,
+        frames_per_batch=1 if is_live else FRAMES_PER_BATCH,
     )

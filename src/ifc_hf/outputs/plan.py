@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,19 +72,15 @@ class VideoTask:
     problem: str | None = None
 
 
-def plan(sources: Sequence[VideoSource], output: Path, order: Order) -> list[VideoTask]:
+def plan(folders: Mapping[VideoSource, Path], order: Order) -> list[VideoTask]:
     """One task for every video, in their order.
 
     Args:
-        sources: The videos.
-        output: Folder for the folders of their results.
+        folders: The videos, and where the results of each go.
         order: What is asked for.
-
-    Raises:
-        ValueError: If two videos would go to the same folder.
     """
     tasks = []
-    for source, folder in output_folders(sources, output).items():
+    for source, folder in folders.items():
         try:
             fingerprints = Fingerprints(source_fingerprint(source.place), order.model_fingerprint)
             earlier = find_earlier(source, folder, fingerprints, order)

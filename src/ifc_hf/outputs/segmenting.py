@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -54,8 +55,11 @@ def segment(
     cuts = CutDetector()
     waiting: deque[Frame] | None = deque() if take_frame else None  # as many as a window has, about
     scores: dict[int, dict[int, float]] = {}  # track -> frame -> score
-    video_pass = segmenter.stream(watched(read_ahead(reading), cuts, waiting))
-    with tqdm(desc=f"segment {source.name}", total=reading.expected_frames, unit="frame") as progress:
+    with (
+        tqdm(desc=f"segment {source.name}", total=reading.expected_frames, unit="frame") as progress,
+        closing(read_ahead(reading)) as frames,
+    ):
+        video_pass = segmenter.stream(watched(frames, cuts, waiting))
         for result in video_pass:
             for track_id, score in zip(result.track_ids, result.scores.tolist(), strict=True):
                 scores.setdefault(track_id, {})[result.frame_index] = score
@@ -91,7 +95,7 @@ def segment(
     )
 
 
-def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | None) -> Iterator[Shot]:
+def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | None) -> Generator[Shot, None, None]:
     """Reads a video once more: only now are the tracks' scores known, hence which are reported.
 
     Args:
@@ -104,17 +108,20 @@ def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | No
     """
     times = prediction.frame_times_seconds
     to_draw = tracks_to_draw(prediction, drawer.style) if drawer else []
-    frames = zip(range(prediction.num_frames), read_ahead(Reading(source)), strict=False)
-    for index, frame in tqdm(frames, desc=f"write {source.name}", total=prediction.num_frames, unit="frame"):
-        visible, masks = visible_tracks(prediction.tracks, index, frame.shape[:2])
-        track_ids = [track.track_id for track in visible]
-        drawn = frame
-        if drawer:
-            shown = drawn_in_frame(to_draw, index, track_ids)
-            legend = {track.drawn_id: track.caption for _, track in shown}
-            chosen = masks[[position for position, _ in shown]]
-            drawn = drawer.draw(frame, chosen, list(legend), list(legend.values()), legend)
-        yield Shot(index, times[index] - times[0], frame, drawn, track_ids, [track.label for track in visible], masks)
+    with closing(read_ahead(Reading(source))) as frames:
+        numbered = zip(range(prediction.num_frames), frames, strict=False)
+        for index, frame in tqdm(numbered, desc=f"write {source.name}", total=prediction.num_frames, unit="frame"):
+            visible, masks = visible_tracks(prediction.tracks, index, frame.shape[:2])
+            track_ids = [track.track_id for track in visible]
+            drawn = frame
+            if drawer:
+                shown = drawn_in_frame(to_draw, index, track_ids)
+                legend = {track.drawn_id: track.caption for _, track in shown}
+                chosen = masks[[position for position, _ in shown]]
+                drawn = drawer.draw(frame, chosen, list(legend), list(legend.values()), legend)
+            yield Shot(
+                index, times[index] - times[0], frame, drawn, track_ids, [track.label for track in visible], masks
+            )
 
 
 def watched(frames: Iterator[Frame], cuts: CutDetector, waiting: deque[Frame] | None) -> Iterator[Frame]:

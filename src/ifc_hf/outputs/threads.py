@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -16,12 +16,24 @@ SECONDS_BETWEEN_LOOKS = 0.1  # of a waiting thread at whether the other has ende
 END = object()
 
 
-def read_ahead(items: Iterable[Item], size: int = WAITING_FRAMES) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], size: int = WAITING_FRAMES) -> Generator[Item, None, None]:
     """Iterates in another thread, at most `size` items ahead.
 
-    An exception of the iteration is raised here, after the items before it. The thread ends when this iterator is
+    An exception of the iteration is raised here, after the items before it. The thread ends when this generator is
     exhausted or closed.
     """
+    return read_with(put, items, size)
+
+
+def read_latest(items: Iterable[Item], size: int = WAITING_FRAMES) -> Generator[Item, None, None]:
+    """Like `read_ahead`, of a source that doesn't wait: if more items come than fit, the oldest are left out."""
+    return read_with(put_latest, items, size)
+
+
+def read_with(
+    give: Callable[[Queue[Any], Any, Event], bool], items: Iterable[Item], size: int
+) -> Generator[Item, None, None]:
+    """Iterates in another thread that gives its items to a queue."""
     queue: Queue[Any] = Queue(size)
     stop = Event()
     errors: list[BaseException] = []
@@ -30,7 +42,7 @@ def read_ahead(items: Iterable[Item], size: int = WAITING_FRAMES) -> Iterator[It
         iterator = iter(items)
         try:
             for item in iterator:
-                if not put(queue, item, stop):
+                if not give(queue, item, stop):
                     break
         except BaseException as error:
             errors.append(error)
@@ -95,6 +107,19 @@ def write_behind(add: Callable[[Item], None], size: int = WAITING_FRAMES) -> Ite
         thread.join()
     if errors:
         raise errors[0]
+
+
+def put_latest(queue: Queue[Any], item: Any, stop: Event) -> bool:
+    """Puts an item into a queue at once, in the place of the oldest if there is no room."""
+    while not stop.is_set():
+        try:
+            queue.put_nowait(item)
+        except Full:
+            with suppress(Empty):
+                queue.get_nowait()
+            continue
+        return True
+    return False
 
 
 def put(queue: Queue[Any], item: Any, stop: Event) -> bool:

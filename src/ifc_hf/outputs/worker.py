@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,7 +140,8 @@ class VideoWorker:
                 stack, of_frames, folder, source, prediction.num_frames, prediction.fps, times[0], aspect
             )
             add = stack.enter_context(write_behind(writers.add))
-            for shot in replay(prediction, source, make_drawer(of_frames, self.order.style)):
+            shots = stack.enter_context(closing(replay(prediction, source, make_drawer(of_frames, self.order.style))))
+            for shot in shots:
                 add(shot)
 
     def report(self, prediction: Prediction, folder: Path) -> None:
