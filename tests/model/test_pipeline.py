@@ -18,6 +18,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from fake_camera import FakeCamera
 from ifc_hf import IfcImageProcessor, IfcVideoSegmenter, VideoInstanceSegmentationPipeline
+from ifc_hf.model.pipeline_ifc import known_label_ids
 from ifc_hf.model.video_files import read_frames
 from ifc_hf.outputs.video_writer import VideoWriter
 from tiny_models import tiny_model
@@ -284,7 +285,7 @@ def test_device_and_dtype(video):
         ({"num_frames": 0}, "num_frames must be at least 1, got 0"),
         ({"clip_stride": 0}, "clip_stride must be at least 1, got 0"),
         ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
-        ({"classes": ["cat", "cow"]}, "classes: unknown cow; the model knows cat, dog, bird"),
+        ({"classes": ["cat", "cow"]}, "classes: unknown cow; the model knows bird, cat, dog"),
         ({"classes": "cat"}, "classes: expected a list of names, got the text 'cat'"),
         ({"frame_range": (3, 3)}, r"frame_range must be \(first, end\) with .* got \(3, 3\)"),
         ({"frame_range": (9, None)}, "The video has no frames"),
@@ -358,3 +359,12 @@ def test_without_processor():
 def test_no_folder(tmp_path):
     with pytest.raises(OSError, match="nothing"):
         pipeline(TASK, model=os.fspath(tmp_path / "nothing"))
+
+
+def test_class_names_in_any_case_and_what_may_have_been_meant():
+    names = {0: "Cat", 1: "giant_panda", 2: "dog"}
+    assert known_label_ids(names, ["CAT", "dog"]) == {0, 2} and known_label_ids(names, None) == {0, 1, 2}
+    with pytest.raises(
+        ValueError, match=r"unknown giant_pnada, x; the model knows Cat, dog, giant_panda; did you mean"
+    ):
+        known_label_ids(names, ["giant_pnada", "cat", "x"])

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ifc_hf.model.masks import encode_rle
+from ifc_hf.model.tracks import Track
 from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer
-from ifc_hf.outputs.instances import track_color
+from ifc_hf.outputs.instances import track_caption, track_color
 from ifc_hf.outputs.labels import draw_legend
 from ifc_hf.outputs.pictures import Animation, ContactSheet, Cutouts, IdMaps
+from ifc_hf.outputs.prediction import Fingerprints, Prediction, TrackSettings
+from ifc_hf.outputs.timeline import write_timeline
 from ifc_hf.outputs.writer import Shot
+
+FULL = np.ones((1, 8, 8), bool)
 
 
 def shot(index: int, masks: np.ndarray, track_ids: list[int], frame: np.ndarray | None = None) -> Shot:
@@ -33,6 +39,21 @@ def test_cutout_of_a_label_that_is_no_file_name(tmp_path):
     with Cutouts(tmp_path / "cutouts") as cutouts:
         cutouts.add(shot(0, np.ones((1, 8, 8), bool), [70000]))
     assert os.listdir(tmp_path / "cutouts") == ["track_70000_a_b.png"]
+
+
+@pytest.mark.parametrize("label", ["x" * 300, "größe" * 50, "../../etc", "a\nb", "$\\frac{$", "<img src=x>|`", ""])
+def test_odd_class_names_harm_no_output(tmp_path, label):
+    pytest.importorskip("matplotlib", reason="the timeline is the extra `draw`")
+    with Cutouts(tmp_path / "cutouts") as cutouts:
+        cutouts.add(Shot(0, 0.0, np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), [1], [label], FULL))
+    (name,) = os.listdir(tmp_path / "cutouts")
+    assert name.startswith("track_001_") and name.endswith(".png") and len(os.fsencode(name)) < 200
+    track = Track(1, 0, label, 0.5, [encode_rle(FULL[0])], [[0.0, 0.0, 8.0, 8.0]], [0.5])
+    settings = TrackSettings("model", None, 1, 0.3, False, None, None, None)
+    prediction = Prediction("a.mp4", 8, 8, 10.0, 1, [0.0], True, None, settings, Fingerprints(None, None), [track])
+    write_timeline(prediction, tmp_path / "timeline.png")
+    assert sorted(os.listdir(tmp_path)) == ["cutouts", "timeline.png"]
+    assert "\n" not in track_caption(track)
 
 
 def test_animation_keeps_the_time_and_bounds_its_length(tmp_path):

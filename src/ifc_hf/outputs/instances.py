@@ -97,7 +97,7 @@ def best_labels(tracks: Sequence[TrackOrDict]) -> list[TrackOrDict]:
 
 def track_caption(track: Mapping[str, Any]) -> str:
     """Number, label and score of a track."""
-    return f"#{track['track_id']} {track['label']} {track['score']:.2f}"
+    return f"#{track['track_id']} {printable(track['label'])} {track['score']:.2f}"
 
 
 def draw_instances(

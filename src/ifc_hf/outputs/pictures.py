@@ -14,6 +14,7 @@ from .writer import Shot, ShotWriter
 SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL_WIDTH = 4, 3, 320  # pixels
 GIF_LONGEST_EDGE, GIF_FPS, GIF_MOST_FRAMES = 400, 10, 200  # some ten megabytes at most
 GIF_COLORS = 256
+MOST_LETTERS = 40  # of a class in the name of a file
 
 
 class IdMaps(ShotWriter):
@@ -133,5 +134,5 @@ def cut_out(frame: np.ndarray, mask: np.ndarray) -> Image.Image:
 
 
 def file_name_part(label: str) -> str:
-    """A class name without what file systems don't take."""
-    return "".join(letter if letter.isalnum() else "_" for letter in label)
+    """A class name without what file systems don't take, and not too long for them."""
+    return "".join(letter if letter.isalnum() else "_" for letter in label[:MOST_LETTERS])

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..files import whole_file
 from .instances import best_labels, track_color
+from .labels import printable
 from .prediction import Prediction
 
 MOST_TRACKS = 30  # a plot of more can't be read
@@ -33,14 +34,15 @@ def write_timeline(prediction: Prediction, path: Path) -> None:
     figure = Figure(figsize=(10, 2.6 + 0.28 * max(1, len(tracks))), layout="constrained")
     bars, curves = figure.subplots(2, sharex=True, height_ratios=(max(1, len(tracks)) * 0.28 + 0.4, 2.0))
     for row, track in enumerate(tracks):
-        color = tuple(part / 255 for part in track_color(track["track_id"]))
-        is_visible = np.array([rle is not None for rle in track["segmentations"]])
+        color = tuple(part / 255 for part in track_color(track.track_id))
+        is_visible = np.array([rle is not None for rle in track.segmentations or []])
         bars.broken_barh(
             list(zip(times[is_visible], durations[is_visible], strict=True)), (row - 0.4, 0.8), color=color
         )
-        scores = np.array([np.nan if score is None else score for score in track["frame_scores"]], dtype=float)
+        scores = np.array([np.nan if score is None else score for score in track.frame_scores or []], dtype=float)
         curves.plot(times, scores, color=color, marker="." if len(times) == 1 else None)
-    bars.set_yticks(range(len(tracks)), [f"#{track['track_id']} {track['label']}" for track in tracks])
+    names = [f"#{track.track_id} {printable(track.label)}" for track in tracks]
+    bars.set_yticks(range(len(tracks)), names, parse_math=False)  # a dollar is a dollar
     bars.set_ylim(max(1, len(tracks)) - 0.5, -0.5)
     bars.set_title("visible" if tracks else "no tracks")
     curves.set_ylabel("score so far")

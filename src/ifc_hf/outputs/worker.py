@@ -13,6 +13,7 @@ import numpy as np
 from ..files import remove_leftovers
 from .drawing import TrackDrawer
 from .files import FILES, OF_FRAMES
+from .labels import printable
 from .locks import locked
 from .plan import Order, VideoTask, find_earlier
 from .prediction import Prediction, ratio_from_text
@@ -153,7 +154,7 @@ class VideoWorker:
             better = prediction.duplicates.get(track.track_id)
             copy = "" if better is None else f", a near copy of track {better}"
             self.say(
-                f"track {track.track_id}: {track.label}, score {track.score:.2f}, "
+                f"track {track.track_id}: {printable(track.label)}, score {track.score:.2f}, "
                 f"in {visible} of {prediction.num_frames} frames{copy}"
             )
         if not prediction.tracks:
