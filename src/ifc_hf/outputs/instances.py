@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.masks import decode_rle, masks_to_boxes_xyxy
-from .labels import Color, draw_labels
+from .labels import Color, draw_labels, printable
 
 sv: Any
 try:
