@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .frames import nearest_source_indices
 from .masks import as_binary_masks, decode_segmentation, fill_polygons
@@ -147,23 +148,25 @@ class LabelSpace:
         return label
 
 
-def split_annotations(annotations: Any, num_videos: int, is_batch: bool) -> list[Any]:
-    """One annotation per video.
+def split_by_video(name: str, values: Any, num_videos: int, is_batch: bool) -> list[Any]:
+    """What belongs to each video of what came along with the videos.
 
     Args:
-        annotations: That of the video, or a list with one per video.
+        name: What it is, for the message.
+        values: That of the video; or one entry per video: a list, an array or a tensor.
         num_videos: B.
         is_batch: Whether the videos came as a list of videos.
 
     Raises:
-        ValueError: If their number differs from the number of videos.
+        ValueError: If there is not one entry per video.
     """
     if not is_batch:
-        return [annotations]
-    if not isinstance(annotations, Sequence) or len(annotations) != num_videos:
-        got = f"{len(annotations)} of them" if isinstance(annotations, Sequence) else type(annotations).__name__
-        raise ValueError(f"annotations: expected a list with one entry for each of the {num_videos} videos, got {got}")
-    return list(annotations)
+        return [values]
+    is_list = isinstance(values, Sequence | np.ndarray | Tensor)
+    if not is_list or len(values) != num_videos:
+        got = f"{len(values)} of them" if is_list else type(values).__name__
+        raise ValueError(f"{name}: expected a list with one entry for each of the {num_videos} videos, got {got}")
+    return list(values)
 
 
 def make_labels(

@@ -24,10 +24,10 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
-from .annotations import LabelSpace, make_labels, split_annotations
+from .annotations import LabelSpace, make_labels, split_by_video
 from .frames import Frame, frame_size_hw, in_full_range, resize_frame, resized_size_hw, split_videos, to_frame
 from .post_processing import ClipOutputs, clips_from_outputs, images_from_outputs
-from .segmentation_maps import annotation_from_maps, split_instance_classes, split_maps
+from .segmentation_maps import annotation_from_maps, split_instance_classes
 
 if TYPE_CHECKING:
     # Brings all code along when a processor is saved: pushes of a running `Trainer` save the processor and take from
@@ -248,7 +248,7 @@ class IfcImageProcessor(BaseImageProcessor):
         _, T, _, H, W = inputs["pixel_values"].shape
         label_space = LabelSpace(kwargs["category_id_to_label"], kwargs["num_labels"])
         labels = []
-        for index, annotation in enumerate(split_annotations(annotations, len(videos), is_batch)):
+        for index, annotation in enumerate(split_by_video("annotations", annotations, len(videos), is_batch)):
             size_hw = sizes_hw[index]
             new_size_hw = self._resized_hw(size_hw, kwargs["do_resize"], kwargs["size"])
             try:
@@ -347,7 +347,7 @@ def _annotations_from_maps(
 ) -> Any:
     """Maps of instance ids as annotations, of one video or of several as the videos came."""
     annotations = []
-    maps_per_video = split_maps(maps, len(lengths), is_batch)
+    maps_per_video = split_by_video("segmentation_maps", maps, len(lengths), is_batch)
     classes_per_video = split_instance_classes(instance_id_to_semantic_id, len(lengths), is_batch)
     for index, (own_maps, classes) in enumerate(zip(maps_per_video, classes_per_video, strict=True)):
         try:

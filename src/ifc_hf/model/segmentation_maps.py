@@ -68,24 +68,6 @@ def annotation_from_maps(
     return {"class_labels": np.array([class_of[reduced] for reduced in row_of], dtype=np.int64), "masks": masks}
 
 
-def split_maps(segmentation_maps: Any, num_videos: int, is_batch: bool) -> list[Any]:
-    """The maps of every video.
-
-    Args:
-        segmentation_maps: Those of the video, or a list (or an array) with an entry for each of the videos.
-        num_videos: B.
-        is_batch: Whether the videos came as a list of videos.
-
-    Raises:
-        ValueError: If their number differs from that of the videos.
-    """
-    if not is_batch:
-        return [segmentation_maps]
-    if not isinstance(segmentation_maps, Sequence | np.ndarray | torch.Tensor) or len(segmentation_maps) != num_videos:
-        raise ValueError(f"segmentation_maps: expected a list with one entry for each of the {num_videos} videos")
-    return list(segmentation_maps)
-
-
 def split_instance_classes(
     instance_id_to_semantic_id: Any, num_videos: int, is_batch: bool
 ) -> list[InstanceClasses | None]:
