@@ -73,7 +73,8 @@ def to_frame(image: Any, channels_first: bool | None = None) -> Frame:
         if not torch.isfinite(tensor).all():
             raise ValueError("a pixel is NaN or infinite")
     elif tensor.dtype != torch.uint8:
-        seen = f"{tensor.dtype} with values {tensor.min().item()} to {tensor.max().item()}"
+        low, high = tensor.long().aminmax()
+        seen = f"{tensor.dtype} with values {low.item()} to {high.item()}"
         raise ValueError(f"expected pixels of dtype uint8 or float, got {seen}")
     return tensor if channels_first else tensor.permute(2, 0, 1)
 

@@ -211,11 +211,11 @@ def name_parts(place: str | int) -> list[str]:
         path = Path(place).parent if is_pattern(place) else Path(place)
         folders = list(path.resolve().parts[1:] if path.is_dir() else path.absolute().parent.parts[1:])
         names = [] if path.is_dir() else [path.name]
-    parts = [part for part in (*folders, *names) if part.strip(". ")]  # "." and ".." would lead elsewhere
-    if any(names) and parts:
-        stem = Path(parts[-1]).stem
-        parts[-1] = stem if stem.strip(". ") else parts[-1]
-    return parts or ["video"]
+    folders, names = ([part for part in parts if part.strip(". ")] for parts in (folders, names))  # no way out
+    if names:
+        stem = Path(names[-1]).stem
+        names[-1] = stem if stem.strip(". ") else names[-1]
+    return [*folders, *names] or ["video"]
 
 
 def distinct_names(parts: list[list[str]]) -> list[str]:
