@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
 from ifc_hf.benchmark import STAGES, StageClock, TimedPass, peak_memory_gib, write_report
-from ifc_hf.model.engine import TorchEngine
+from ifc_hf.model.engine import Engine, EngineSettings
 
 
 def main() -> None:
@@ -102,11 +102,9 @@ def set_number_of_instances(
 
 
 def plain_segmenter(model: Any, processor: Any, num_frames: int, clip_stride: int) -> IfcVideoSegmenter:
-    """A segmenter without folded batch norms, channels last and batches of frames."""
-    engine = TorchEngine(model, frames_per_batch=1)
-    backbone = model.model.backbone
-    engine.backbone = lambda frames: backbone(frames.contiguous(memory_format=torch.contiguous_format))
-    segmenter = IfcVideoSegmenter(model, processor, num_frames, clip_stride, frames_per_batch=1)
+    """A segmenter that runs the model's own operations one after the other."""
+    engine = Engine(model, EngineSettings(1, num_frames / clip_stride))
+    segmenter = IfcVideoSegmenter(model, processor, num_frames, clip_stride)
     segmenter.engine = lambda: engine
     return segmenter
 

@@ -357,14 +357,12 @@ class IfcModel(IfcPreTrainedModel):
         # Every 32nd pixel: the pixel of a map is real if its row and column lie within ceil(frame size / 32).
         map_mask = None if pixel_mask is None else pixel_mask[..., ::32, ::32].bool()
 
-        tokens = self._with_memory(frame_embeddings.flatten(3).transpose(2, 3), self.memory_tokens)
-        position = self._with_memory(self.position_embedding(frame_embeddings, map_mask), self.memory_position)
+        tokens = self.tokens(frame_embeddings)
+        position = self.positions(frame_embeddings, map_mask)
         encoder_outputs = self.encoder(tokens, token_mask=map_mask, position=position, **options)
 
-        # Looked up, not read: weights that accelerate has offloaded come when their module is called.
-        queries = self.query_embedding(torch.arange(self.config.num_queries, device=tokens.device))
         decoder_outputs = self.decoder(
-            queries.expand(tokens.shape[0], -1, -1),
+            self.queries(tokens),
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             token_mask=map_mask,
             encoder_position=position,
@@ -383,6 +381,20 @@ class IfcModel(IfcPreTrainedModel):
             encoder_hidden_states=encoder_outputs.hidden_states,
             encoder_attentions=encoder_outputs.attentions,
         )
+
+    def tokens(self, frame_embeddings: Tensor) -> Tensor:
+        """Pixels of every frame, then its memory tokens: (B, T, C, h5, w5) -> (B, T, P + M, C)."""
+        return self._with_memory(frame_embeddings.flatten(3).transpose(2, 3), self.memory_tokens)
+
+    def positions(self, frame_embeddings: Tensor, map_mask: Tensor | None = None) -> Tensor:
+        """Positions (B, T, P + M, C) of these tokens; the (B, T, h5, w5) mask is True for real pixels."""
+        return self._with_memory(self.position_embedding(frame_embeddings, map_mask), self.memory_position)
+
+    def queries(self, tokens: Tensor) -> Tensor:
+        """The learned queries (B, Q, C) for a batch of tokens (B, ...)."""
+        # Looked up, not read: weights that accelerate has offloaded come when their module is called.
+        indices = torch.arange(self.config.num_queries, device=tokens.device)
+        return self.query_embedding(indices).expand(tokens.shape[0], -1, -1)
 
     def _with_memory(self, pixels: Tensor, memory: Tensor) -> Tensor:
         """Appends the (M, C) table to the (B, T, P, C) pixels of every frame: (B, T, P + M, C)."""
@@ -507,13 +519,13 @@ class IfcMaskHead(nn.Module):
         width = config.hidden_size
         channels_8, channels_16, _ = backbone_channels
         self.conv_32 = IfcMaskConv2d(width, width, kernel_size=3, padding=1)
-        self.norm_32 = nn.GroupNorm(32, width)
+        self.norm_32 = IfcGroupNorm(32, width)
         self.lateral_16 = IfcMaskConv2d(channels_16, width, kernel_size=1)
         self.conv_16 = IfcMaskConv2d(width, width, kernel_size=3, padding=1)
-        self.norm_16 = nn.GroupNorm(32, width)
+        self.norm_16 = IfcGroupNorm(32, width)
         self.lateral_8 = IfcMaskConv2d(channels_8, width, kernel_size=1)
         self.conv_8 = IfcMaskConv2d(width, width, kernel_size=3, padding=1)
-        self.norm_8 = nn.GroupNorm(32, width)
+        self.norm_8 = IfcGroupNorm(32, width)
         self.depthwise = IfcMaskConv2d(width, width, kernel_size=5, padding=2, groups=width)
         self.pointwise = IfcMaskConv2d(width, width, kernel_size=1)
         self.query_mlp = IfcMLP(width, width, num_layers=3)
@@ -552,6 +564,14 @@ class IfcMaskHead(nn.Module):
 
 class IfcMaskConv2d(nn.Conv2d):
     """Convolution of the mask head; starts with Kaiming uniform weights (a=1) and no bias."""
+
+
+class IfcGroupNorm(nn.GroupNorm):
+    """Group norm of groups of any size: PyTorch's own refuses a group of one value, as in a map of one pixel."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return torch.group_norm(hidden_states, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class IfcMLP(nn.Module):
@@ -728,12 +748,15 @@ class IfcEncoderLayer(GradientCheckpointingLayer):
         **kwargs: Unpack[TransformersKwargs],
     ) -> Tensor:
         """(B, T, P + M, C) -> (B, T, P + M, C)."""
-        batch_size, num_frames = hidden_states.shape[:2]
         tokens = self.gather(hidden_states.flatten(0, 1), frame_mask, position, **kwargs)
-        if self.communicate is None:
-            return tokens.unflatten(0, (batch_size, num_frames))
+        return self.exchange(tokens.unflatten(0, hidden_states.shape[:2]), time_mask, **kwargs)
 
-        pixels, memory = split_memory(tokens.unflatten(0, (batch_size, num_frames)), self.num_memory_tokens)
+    def exchange(self, tokens: Tensor, time_mask: Mask = None, **kwargs: Unpack[TransformersKwargs]) -> Tensor:
+        """Lets every memory token see its counterparts: (B, T, P + M, C) -> (B, T, P + M, C)."""
+        if self.communicate is None:
+            return tokens
+        batch_size = tokens.shape[0]
+        pixels, memory = split_memory(tokens, self.num_memory_tokens)
         memory = memory.transpose(1, 2).flatten(0, 1)  # (B, T, M, C) -> (B * M, T, C)
         memory = self.communicate(memory, time_mask, **kwargs)
         memory = memory.unflatten(0, (batch_size, -1)).transpose(1, 2)  # (B * M, T, C) -> (B, T, M, C)
@@ -770,16 +793,18 @@ class IfcEncoder(IfcPreTrainedModel):
             token_mask: (B, T, h5, w5), True = real pixel.
             position: (B, T, P + M, C).
         """
-        num_memory_tokens = self.config.num_memory_tokens
         frame_mask, time_mask = self._attention_masks(inputs_embeds, token_mask)
         hidden_states = inputs_embeds
         position = position.flatten(0, 1)
         for layer in self.layers:
             hidden_states = layer(hidden_states, frame_mask, time_mask, position, **kwargs)
 
-        pixels, memory = split_memory(hidden_states, num_memory_tokens)
-        hidden_states = torch.cat([self.pixel_norm(pixels), self.memory_norm(memory)], dim=2)
-        return BaseModelOutput(last_hidden_state=hidden_states)
+        return BaseModelOutput(last_hidden_state=self.normalize(hidden_states))
+
+    def normalize(self, tokens: Tensor) -> Tensor:
+        """The last norms, of pre-norm encoders alone: (B, T, P + M, C) -> (B, T, P + M, C)."""
+        pixels, memory = split_memory(tokens, self.config.num_memory_tokens)
+        return torch.cat([self.pixel_norm(pixels), self.memory_norm(memory)], dim=2)
 
     def _attention_masks(self, tokens: Tensor, token_mask: Tensor | None) -> tuple[Mask, Mask]:
         """Masks of the attention within the frames and over time, in the form of the attention implementation."""

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 from transformers import Pipeline
 
-from .engine import EngineKeeper
+from .engines import EngineKeeper
 from .masks import decode_rle
 from .tracks import FrameResult, Track
 from .video_inputs import is_live, open_frames, split_videos
@@ -26,11 +26,10 @@ TASK = "video-instance-segmentation"
 MASK_FORMATS = ("rle", "numpy", "pil", None)
 # Options of a call, sorted by the step that takes them.
 READING_OPTIONS = ("frame_range", "fps")
-SEGMENTER_OPTIONS = ("num_frames", "clip_stride", "threshold", "multi_label")
+SEGMENTER_OPTIONS = ("num_frames", "clip_stride", "threshold", "multi_label", "engine")
 ANSWER_OPTIONS = ("classes", "top_k", "mask_format")
 
 DEFAULT_THRESHOLD = 0.3  # of checkpoints that don't say their own
-FRAMES_PER_BATCH = 4  # that go through the backbone together, for every unit of `batch_size`
 
 
 class VideoInstanceSegmentationPipeline(Pipeline):
@@ -42,6 +41,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         threshold: Tracks must have a score above it; default: `config.default_threshold`, or 0.3.
         multi_label: Whether a track is reported under every class above the threshold, not under its best alone
             (False).
+        engine: What runs the network, see `IfcVideoSegmenter` ("torch").
         classes: Names of the classes to report; default: all.
         top_k: Number of tracks to report, the best ones; default: all.
         mask_format: Form of the masks: "rle" (COCO's compressed run lengths), "numpy" ((H0, W0) bool), "pil" (images
@@ -49,7 +49,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         frame_range: `(first, end)`, the frames to look at; `end` is not included and may be None.
         fps: Frames per second to look at, of a video file; default: all of them.
         batch_size: Videos that are worked on side by side: their windows of equal size go through the model together
-            (1). Of every video, 4 * batch_size frames go through the backbone together.
+            (1).
 
     Example:
         >>> pipe = pipeline("video-instance-segmentation", model=default_checkpoint())  # doctest: +SKIP
@@ -99,20 +99,21 @@ class VideoInstanceSegmentationPipeline(Pipeline):
             FileNotFoundError: If a path or pattern leads to nothing.
             ValueError: If something is not a video, has no frames, or an option is out of range.
         """
-        frames_per_batch = FRAMES_PER_BATCH * checked_batch_size(batch_size or self._batch_size or 1)
+        batch_size = batch_size or self._batch_size or 1
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         videos = split_videos(inputs)
         _, end = kwargs.get("frame_range") or self._preprocess_params.get("frame_range") or (0, None)
         if end is None and any(is_live(video) for video in (videos if isinstance(videos, list) else [videos])):
             raise ValueError("a camera has no end: give frame_range=(0, number of frames), or use stream")
-        return super().__call__(videos, batch_size=batch_size, frames_per_batch=frames_per_batch, **kwargs)
+        return super().__call__(videos, batch_size=batch_size, **kwargs)
 
-    def stream(self, video: Any, batch_size: int | None = None, **kwargs: Any) -> Iterator[FrameResult]:
+    def stream(self, video: Any, **kwargs: Any) -> Iterator[FrameResult]:
         """Segments one video of any length while it comes in; memory does not grow with the length.
 
         Args:
             video: One video as for calling, or any iterable of frames, such as a generator or what PyAV decodes. The
                 number of a camera needs no `frame_range` here.
-            batch_size: See the class; windows wait for 4 * batch_size frames.
             **kwargs: Options, see the class, but `top_k` and `mask_format`, which belong to whole videos.
 
         Returns:
@@ -127,10 +128,9 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         for name in ("top_k", "mask_format"):
             if name in kwargs:
                 raise TypeError(f"stream: {name} is an option of whole videos")
-        frames_per_batch = FRAMES_PER_BATCH * checked_batch_size(batch_size or self._batch_size or 1)
         reading, segmenting, answer = self._sanitize_parameters(**kwargs)
         frames = self.preprocess(video, **{**self._preprocess_params, **reading})
-        options = {**self._forward_params, **segmenting, "frames_per_batch": frames_per_batch}
+        options = {**self._forward_params, **segmenting}
         segmenter = self._segmenter(**options)
         classes = {**self._postprocess_params, **answer}.get("classes")
         results = segmenter.stream(frames, keep_segmentations=False)
@@ -193,7 +193,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Checks options and sorts them by the step that takes them."""
-        steps = (READING_OPTIONS, (*SEGMENTER_OPTIONS, "frames_per_batch"), ANSWER_OPTIONS)
+        steps = (READING_OPTIONS, SEGMENTER_OPTIONS, ANSWER_OPTIONS)
         if unknown := sorted(set(options).difference(*steps)):
             known = ", ".join((*READING_OPTIONS, *SEGMENTER_OPTIONS, *ANSWER_OPTIONS))
             raise TypeError(f"{TASK}: unknown option {', '.join(unknown)}; expected {known}")
@@ -235,13 +235,6 @@ def known_label_ids(id2label: dict[int, str], classes: list[str] | None) -> set[
         )
     wanted = {name.casefold() for name in classes}
     return {label_id for label_id, label in id2label.items() if label.casefold() in wanted}
-
-
-def checked_batch_size(batch_size: int) -> int:
-    """The batch size, if it is at least 1."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    return batch_size
 
 
 def check_options(options: dict[str, Any]) -> None:

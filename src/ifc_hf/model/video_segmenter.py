@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from .engine import EngineKeeper, TorchEngine
+from .engine import Engine, EngineSettings
+from .engines import EngineKeeper, check_engine
 from .tracks import Track
 from .video_pass import VideoPass
 
@@ -31,7 +32,11 @@ class IfcVideoSegmenter:
         score_threshold: A track is reported under a class if its mean probability exceeds this.
         multi_label: Whether a track is reported under every such class, as the reference does it, or the best alone.
         match_threshold: Instances of two windows are the same object only if their soft IoU exceeds this.
-        frames_per_batch: Frames that go through the backbone together. 1 gives a webcam the shortest delay.
+        frames_per_batch: Frames that are read and go through the backbone together; default: 1 on a CPU, where more is
+            slower, and 4 elsewhere. 1 gives a webcam the shortest delay.
+        engine: What runs the network: "torch"; "compile" (inductor); "openvino" or "onnxruntime", extras for the CPU in
+            float32, which export the network at every new size of frames; "auto", the fastest that is installed. All
+            give the same up to rounding.
         engine_keeper: Where segmenters of the same model share its prepared weights; default: one of its own.
 
     Example:
@@ -51,10 +56,13 @@ class IfcVideoSegmenter:
         score_threshold: float = 0.01,
         multi_label: bool = True,
         match_threshold: float = 0.05,
-        frames_per_batch: int = 4,
+        frames_per_batch: int | None = None,
+        engine: str = "torch",
         engine_keeper: EngineKeeper | None = None,
     ) -> None:
         self.num_frames = model.config.num_frames if num_frames is None else num_frames
+        if frames_per_batch is None:
+            frames_per_batch = default_frames_per_batch(model)
         for name, value in (
             ("num_frames", self.num_frames),
             ("clip_stride", clip_stride),
@@ -69,6 +77,7 @@ class IfcVideoSegmenter:
         self.multi_label = multi_label
         self.match_threshold = match_threshold
         self.frames_per_batch = frames_per_batch
+        self.engine_name = check_engine(engine)
         self.engine_keeper = engine_keeper or EngineKeeper()
         self._of_thread = local()
 
@@ -146,7 +155,8 @@ class IfcVideoSegmenter:
                     continue
                 still_running.append((video_pass, windows))
                 features = video_pass.encode_frames(window)
-                groups[len(window), features[0].embedding.shape].append((video_pass, window, features))
+                size = features[0].map_8.shape
+                groups[len(window), size].append((video_pass, window, features))
             for group in groups.values():
                 encoded_windows = group[0][0].engine.encode_windows([features for *_, features in group])
                 for (video_pass, window, _), encoded in zip(group, encoded_windows, strict=True):
@@ -162,9 +172,15 @@ class IfcVideoSegmenter:
         video_pass = getattr(self._of_thread, "video_pass", None)
         return [] if video_pass is None else video_pass.tracks()
 
-    def engine(self) -> TorchEngine:
+    def engine(self) -> Engine:
         """The network as it is now, ready for inference."""
-        return self.engine_keeper.engine_of(self.model, self.frames_per_batch)
+        settings = EngineSettings(self.frames_per_batch, self.num_frames / self.clip_stride)
+        return self.engine_keeper.engine_of(self.engine_name, self.model, settings)
+
+
+def default_frames_per_batch(model: "IfcForVideoInstanceSegmentation") -> int:
+    """Frames that go through the backbone together unless told otherwise."""
+    return 1 if model.device.type in ("cpu", "meta") else 4
 
 
 def exhaust(results: Iterable[Any]) -> None:
@@ -173,4 +189,4 @@ def exhaust(results: Iterable[Any]) -> None:
         pass
 
 
-__all__ = ["IfcVideoSegmenter"]
+__all__ = ["IfcVideoSegmenter", "default_frames_per_batch"]
