@@ -35,7 +35,7 @@ class IfcVideoSegmenter:
         frames_per_batch: Frames that are read and go through the backbone together; default: 1 on a CPU, where more is
             slower, and 4 elsewhere. 1 gives a webcam the shortest delay.
         engine: What runs the network: "torch"; "compile" (inductor); "openvino" or "onnxruntime", extras for the CPU
-            in float32, which export the network at every new size of frames; "auto", the fastest that is installed. All
+            in float32, which export the network at every new size of frames; "auto", the fastest that is there. All
             give the same up to rounding.
         engine_keeper: Where segmenters of the same model share its prepared weights; default: one of its own.
 
