@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ifc_hf import IfcImageProcessor, IfcVideoSegmenter
+from ifc_hf.cli import arguments
 from ifc_hf.model import engines
 from ifc_hf.model.engine import Engine, EngineSettings
 from ifc_hf.model.engine_torch import CompiledEngine, TorchEngine
@@ -128,3 +129,7 @@ def test_upsampled_convolution(small_hw, cut_hw):
     size_hw = tuple(2 * small - cut for small, cut in zip(small_hw, cut_hw, strict=True))
     expected = F.conv2d(F.interpolate(maps, size=size_hw, mode="nearest"), weight, padding=1)
     torch.testing.assert_close(UpsampledConvolution(weight)(maps, size_hw), expected)
+
+
+def test_the_command_line_offers_every_engine():
+    assert arguments.ENGINE_NAMES == engines.ENGINE_NAMES

@@ -3,6 +3,9 @@
 import argparse
 from collections.abc import Callable, Sequence
 
+# Those of `model.engines`, which takes PyTorch to import.
+ENGINE_NAMES = ("torch", "compile", "openvino", "onnxruntime", "auto")
+
 
 def positive_int(text: str) -> int:
     """A whole number of at least 1."""

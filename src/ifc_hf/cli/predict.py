@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoints import SHIPPED_MODEL_NOTE, default_checkpoint, find_checkpoint
 from ..outputs.files import FILES, OUTPUTS
-from .arguments import frame_range, names, positive_float, positive_int, probability, some_of
+from .arguments import ENGINE_NAMES, frame_range, names, positive_float, positive_int, probability, some_of
 from .messages import machine_fault, one_line, print_error
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=probability, help="least score of a track; default: the model's")
     parser.add_argument("--classes", type=names, metavar="A,B", help="classes to report; default: all")
     parser.add_argument("--multi-label", action="store_true", help="report a track under every class above threshold")
+    parser.add_argument(
+        "--engine", choices=ENGINE_NAMES, default="torch", help="what runs the network (default: %(default)s)"
+    )
     parser.add_argument("--device", help="where the model runs, e.g. cuda; default: the accelerator, if there is one")
 
 
@@ -151,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     require_libraries(args.save, style)
     config = load_config(args.model)
     settings = track_settings(args, config)
-    segmenter = cache(lambda: load_segmenter(settings, processes.device, args.live))
+    segmenter = cache(lambda: load_segmenter(settings, processes.device, args.live, args.engine))
     say = partial(print, file=sys.stderr) if args.jsonl == "-" else print
     request = Request(args, folders, settings, style, processes, segmenter, say)
     if processes.is_first:
@@ -345,20 +348,20 @@ def check_writable(output: Path) -> None:
         raise OSError(f"{output}: can't be written to ({error.strerror})") from error
 
 
-def load_segmenter(settings: "TrackSettings", device: str, is_live: bool) -> "IfcVideoSegmenter":
+def load_segmenter(settings: "TrackSettings", device: str, is_live: bool, engine: str) -> "IfcVideoSegmenter":
     """Model and processor as the settings ask for.
 
     Args:
         settings: What decides about tracks.
         device: Where the model runs.
         is_live: Whether a frame shall wait for no other.
+        engine: What runs the network, see `IfcVideoSegmenter`.
 
     Raises:
         ValueError: If the folder holds another kind of model, or a broken one.
         OSError: If there is no model.
     """
     from ..loading import load_checkpoint
-    from ..model.pipeline_ifc import FRAMES_PER_BATCH
     from ..model.video_segmenter import IfcVideoSegmenter
 
     model, processor = load_checkpoint(settings.model, device)
@@ -369,5 +372,6 @@ def load_segmenter(settings: "TrackSettings", device: str, is_live: bool) -> "If
         clip_stride=settings.clip_stride,
         score_threshold=settings.threshold,
         multi_label=settings.multi_label,
-        frames_per_batch=1 if is_live else FRAMES_PER_BATCH,
+        frames_per_batch=1 if is_live else None,
+        engine=engine,
     )
