@@ -284,7 +284,7 @@ BAD_TRUTH = {
     ),
     "None for an annotation": (
         lambda t: t["annotations"].insert(0, None),
-        "ground truth: expected an annotation with an integer 'id', got None",
+        r"ground truth: annotations\[0\]: expected a dict, got NoneType",
     ),
     "None for segmentations": (
         lambda t: t["annotations"][1].update(segmentations=None),

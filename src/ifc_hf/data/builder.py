@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ..files import content_hash
 from .frames import MISSING, frame_problems
 from .layout import SplitLocation
-from .parse import ParsedSplit
+from .parse import ID_ZERO, ParsedSplit
 from .problems import DataSetError, Problem
 from .records import VideoRecord
 
@@ -98,6 +98,9 @@ class AnnotationBuilder(datasets.ArrowBasedBuilder):
             tracks = {problem.annotation_id for problem in dropped}
             logger.warning("%s: %d annotations dropped, first: %s", parsed.file, len(tracks), dropped[0])
             problems = [problem for problem in problems if problem.annotation_id is None]
+        for problem in parsed.problems:
+            if problem.kind == ID_ZERO:
+                logger.warning("%s", problem)
         if not videos and not problems:
             part = f"of {len(parsed.videos)} {self.noun}s none belongs to {self.location.subset!r}"
             message = part if self.location.subset else f"there is no {self.noun}"

@@ -14,6 +14,7 @@ from .problems import DataSetError, Problem
 from .records import VideoRecord, describe_video
 from .tracks import Entry, Report, read_tracks
 
+ID_ZERO = "annotation id 0"  # kind of a problem
 ENTRIES_AT_ONCE = 500  # whose masks are measured together
 
 
@@ -130,14 +131,16 @@ def read_categories(categories: Iterable[Any], file: str, report: Report) -> dic
     """Category names by id; scoring does without names, and with two categories of one name."""
     names: dict[int, str] = {}
     seen: set[str] = set()
-    for category in categories:
+    for position, category in enumerate(categories):
         category_id, name = (
             (category.get("id"), category.get("name")) if isinstance(category, Mapping) else (None, None)
         )
         if not report.for_training and is_id(category_id) and name is None:
             name = str(category_id)
         if not is_id(category_id) or not isinstance(name, str) or not name:
-            message = f"expected a category with an integer 'id' and a 'name', got {brief(category)}"
+            message = (
+                f"categories[{position}]: expected a category with an integer 'id' and a 'name', got {brief(category)}"
+            )
             report.problem(Problem("bad category", message, file))
         elif category_id in names:
             message = f"category id {category_id} is there twice: {names[category_id]!r} and {name!r}"
@@ -159,11 +162,10 @@ def read_videos(
     """The sound videos by id, and the ids of all."""
     videos: dict[int, VideoRecord] = {}
     listed: set[int] = set()
-    for entry in entries:
+    for position, entry in enumerate(entries):
         video_id = entry.get("id") if isinstance(entry, Mapping) else None
         if not is_id(video_id):
-            message = f"expected a {noun} with an integer 'id', got {brief(entry)}"
-            report.problem(Problem(f"bad {noun}", message, file))
+            report.problem(Problem(f"bad {noun}", _no_id(entry, f"{noun}s[{position}]"), file))
             continue
         video_id = int(video_id)
         where = describe_video(video_id, entry.get("file_names"), noun)
@@ -220,11 +222,10 @@ def read_entries(
     """Annotations with an id of their own and a sound video, in the order of the file."""
     entries: list[Entry] = []
     seen: set[int] = set()
-    for annotation in annotations:
+    for position, annotation in enumerate(annotations):
         annotation_id = annotation.get("id") if isinstance(annotation, Mapping) else None
         if not is_id(annotation_id):
-            message = f"expected an annotation with an integer 'id', got {brief(annotation)}"
-            report.problem(Problem("bad annotation", message, file))
+            report.problem(Problem("bad annotation", _no_id(annotation, f"annotations[{position}]"), file))
             continue
         annotation_id, video_id = int(annotation_id), annotation.get("video_id")
         if annotation_id in seen:
@@ -240,11 +241,19 @@ def read_entries(
                 message = (
                     "the official evaluators count a track that matches annotation id 0 as unmatched: number from 1"
                 )
-                report(entries[-1], "annotation id 0", message, fatal=False)
+                report(entries[-1], ID_ZERO, message, fatal=False)
         elif not is_id(video_id) or video_id not in listed:  # tracks of a refused video would only repeat its problem
             message = f"there is no {noun} with id {brief(video_id)}"
             report.problem(Problem(f"unknown {noun}", message, file, None, annotation_id))
     return entries
+
+
+def _no_id(entry: Any, place: str) -> str:
+    """What is wrong with an entry that has no usable id."""
+    if not isinstance(entry, Mapping):
+        return f"{place}: expected a dict, got {type(entry).__name__}"
+    got = brief(entry["id"]) if "id" in entry else "nothing"
+    return f"{place}: expected an integer 'id' of at most 64 bits, got {got}"
 
 
 def coco_as_ytvis(content: Any, file: str) -> dict[str, Any]:
@@ -268,7 +277,7 @@ def coco_as_ytvis(content: Any, file: str) -> dict[str, Any]:
 def _without_dummy(categories: list[Any], used: Container[Any]) -> list[Any]:
     """Categories without the one that Roboflow adds: no annotation has it, it is the supercategory of all others."""
     supercategories: dict[Any, int] = defaultdict(int)
-    for category in categories:
+    for position, category in enumerate(categories):
         if isinstance(category, Mapping) and isinstance(category.get("supercategory"), str):
             supercategories[category["supercategory"]] += 1
     return [

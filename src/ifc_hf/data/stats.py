@@ -113,16 +113,16 @@ def propose_held_out(split: ParsedSplit) -> list[int]:
     """
     videos_of: dict[int, set[int]] = defaultdict(set)
     for video in split.videos:
-        for track in video["objects"]:
-            if not track["iscrowd"]:
-                videos_of[track["category"]].add(video["video_id"])
+        for track in video.tracks:
+            if not track.is_crowd:
+                videos_of[track.category_id].add(video.id)
     chosen: set[int] = set()
 
     def is_free(video_id: int) -> bool:
         """Whether every class of the video has another one to be trained on."""
         return all(videos - chosen - {video_id} for videos in videos_of.values() if video_id in videos)
 
-    for video_id in sorted(video["video_id"] for video in split.videos):
+    for video_id in sorted(video.id for video in split.videos):
         if is_held_out(video_id) and is_free(video_id):
             chosen.add(video_id)
     for _, videos in sorted(videos_of.items(), key=lambda item: (len(item[1]), item[0])):
