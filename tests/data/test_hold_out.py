@@ -28,7 +28,7 @@ def data(tmp_path):
 def test_every_class_that_can_be_is_on_both_sides(data):
     _, split = read_split(data)
     chosen = set(propose_held_out(split))
-    classes = {video["video_id"]: {track["category"] for track in video["objects"]} for video in split.videos}
+    classes = {video.id: {split.labels[track.category_id] for track in video.tracks} for video in split.videos}
     held_out = set().union(*(classes[video] for video in chosen))
     trained = set().union(*(found for video, found in classes.items() if video not in chosen))
     assert held_out == {0, 1, 2} and trained == {0, 1, 2, 3}

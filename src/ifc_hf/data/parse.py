@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,10 +137,8 @@ def read_categories(categories: Iterable[Any], file: str, report: Report) -> dic
         if not report.for_training and is_id(category_id) and name is None:
             name = str(category_id)
         if not is_id(category_id) or not isinstance(name, str) or not name:
-            message = (
-                f"categories[{position}]: expected a category with an integer 'id' and a 'name', got {brief(category)}"
-            )
-            report.problem(Problem("bad category", message, file))
+            message = f"expected a category with an integer 'id' and a 'name', got {brief(category)}"
+            report.problem(Problem("bad category", f"categories[{position}]: {message}", file))
         elif category_id in names:
             message = f"category id {category_id} is there twice: {names[category_id]!r} and {name!r}"
             report.problem(Problem("duplicate id", message, file))
@@ -276,21 +273,14 @@ def coco_as_ytvis(content: Any, file: str) -> dict[str, Any]:
 
 def _without_dummy(categories: list[Any], used: Container[Any]) -> list[Any]:
     """Categories without the one that Roboflow adds: no annotation has it, it is the supercategory of all others."""
-    supercategories: dict[Any, int] = defaultdict(int)
-    for position, category in enumerate(categories):
-        if isinstance(category, Mapping) and isinstance(category.get("supercategory"), str):
-            supercategories[category["supercategory"]] += 1
-    return [
-        category
-        for category in categories
-        if not isinstance(category, Mapping)
-        or category.get("supercategory") != "none"
-        or not isinstance(category.get("name"), str)
-        or supercategories.get(category["name"], 0) != len(categories) - 1
-        or len(categories) < 2
-        or not is_id(category.get("id"))
-        or category["id"] in used
-    ]
+    sound = [category for category in categories if isinstance(category, Mapping) and is_id(category.get("id"))]
+    for dummy in sound:
+        if dummy.get("supercategory") != "none" or dummy["id"] in used:
+            continue
+        others = [category.get("supercategory") for category in sound if category is not dummy]
+        if others and all(name == dummy.get("name") for name in others):
+            return [category for category in categories if category is not dummy]
+    return categories
 
 
 def _image_as_video(image: Any) -> Any:
