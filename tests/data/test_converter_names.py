@@ -18,8 +18,8 @@ def is_whole(folder):
     """Whether the conversion holds the object on the first and last frame."""
     assert not [problem for problem in check_split(folder) if problem.fatal]
     (video,) = read_split(folder)[1].videos
-    (track,) = video["objects"]
-    masks = [rle is not None and (decode_rle(rle) == triangle()).all() for rle in track["segmentations"]]
+    (track,) = video.tracks
+    masks = [rle is not None and (decode_rle(rle) == triangle()).all() for rle in track.segmentations]
     return masks == [True, False, True]
 
 
