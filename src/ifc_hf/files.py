@@ -16,9 +16,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
+
+JsonObject: TypeAlias = dict[str, Any]  # what JSON has between { and }
 
 
 class FileError(ValueError):

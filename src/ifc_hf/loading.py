@@ -1,7 +1,7 @@
 """A checkpoint from a folder or the Hub: the model and its processor."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,7 +112,7 @@ def check_device(device: str) -> None:
         raise ValueError(f"device {device!r} can't be used on this machine ({short_text(error)})") from error
 
 
-def check_tensors(checkpoint: str | os.PathLike[str], info: dict[str, Any]) -> None:
+def check_tensors(checkpoint: str | os.PathLike[str], info: Mapping[str, Any]) -> None:
     """Refuses weights that are not those of the model.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints import DEMO
+from ..evaluation.settings import Scores
 from .arguments import add_invalid_annotations
 
 TABLE_OF_IMAGES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
@@ -141,7 +142,7 @@ def score_videos(
     add_to_card(args, segmenter.num_frames, numbers)
 
 
-def add_to_card(args: argparse.Namespace, num_frames: int, scores: dict[str, Any]) -> None:
+def add_to_card(args: argparse.Namespace, num_frames: int, scores: Scores) -> None:
     """Puts the scores into the card of the model's folder, unless it is the shipped one or no folder."""
     from ..cards.measured import add_scores
     from ..checkpoints import default_checkpoint

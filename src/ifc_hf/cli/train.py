@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import JsonObject
 from .arguments import positive_float, positive_int
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def training_settings(args: argparse.Namespace, recipe: dict[str, Any]) -> dict[str, Any]:
+def training_settings(args: argparse.Namespace, recipe: JsonObject) -> JsonObject:
     """Training arguments of the command line, and what a command does that a library doesn't.
 
     Raises:

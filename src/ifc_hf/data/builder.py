@@ -29,7 +29,7 @@ SEGMENTATION = {"size": datasets.List(datasets.Value("int32")), "counts": datase
 BOX = datasets.List(datasets.Value("float64"))
 POLYGONS = datasets.List(datasets.List(datasets.Value("float64")))
 ROWS_AT_ONCE = 100  # that are turned into columns together
-MakeRow: TypeAlias = Callable[[VideoRecord, Mapping[int, int], Path], dict[str, Any]]
+MakeRow: TypeAlias = Callable[[VideoRecord, Mapping[int, int], Path], Mapping[str, Any]]
 
 
 class AnnotationBuilder(datasets.ArrowBasedBuilder):

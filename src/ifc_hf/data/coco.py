@@ -79,7 +79,7 @@ def read_coco(annotation_file: Path) -> ParsedSplit:
     return parse_ytvis(coco_as_ytvis(read_data_file(annotation_file), file), file, noun="image")
 
 
-def make_row(image: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> dict[str, Any]:
+def make_row(image: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> Mapping[str, Any]:
     """An image of a `ParsedSplit` as a row."""
     of_image = {"segmentation": "segmentations", "polygons": "polygons", "bbox": "bboxes", "area": "areas"}
     objects = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import datasets
@@ -52,13 +53,13 @@ def picture_column(dataset: datasets.Dataset) -> str:
     raise ValueError(f"expected rows with 'frames' or 'image', got the columns {sorted(dataset.features)}")
 
 
-def _read_pictures(row: dict[str, Any], column: str) -> dict[str, Any]:
+def _read_pictures(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
     if column == "image":
         return {column: _read_picture(row[column])}
     return {column: [_read_picture(frame) for frame in row[column]]}
 
 
-def _read_picture(picture: dict[str, Any]) -> dict[str, Any]:
+def _read_picture(picture: Mapping[str, Any]) -> Mapping[str, Any]:
     if picture["bytes"] is not None:
         return picture
     with open(picture["path"], "rb") as stream:

@@ -180,7 +180,7 @@ def map_labels(
     return mapped
 
 
-def _relabel(row: dict[str, Any], new_label: dict[int, int]) -> dict[str, Any]:
+def _relabel(row: Mapping[str, Any], new_label: dict[int, int]) -> Mapping[str, Any]:
     kept = [
         {**item, "category": new_label[item["category"]], "category_id": new_label[item["category"]] + 1}
         for item in row["objects"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..files import JsonObject
 from ..model.limits import LIMITS, brief, check_count, check_size_hw, is_id
 from .problems import DataSetError, Problem
 from .records import VideoRecord, describe_video
@@ -253,7 +254,7 @@ def _no_id(entry: Any, place: str) -> str:
     return f"{place}: expected an integer 'id' of at most 64 bits, got {got}"
 
 
-def coco_as_ytvis(content: Any, file: str) -> dict[str, Any]:
+def coco_as_ytvis(content: Any, file: str) -> JsonObject:
     """View a COCO file as YouTube-VIS: an image is a video of one frame, an annotation a track of one mask.
 
     Raises:

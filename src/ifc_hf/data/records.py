@@ -78,7 +78,7 @@ def describe_video(video_id: Any, file_names: Any, noun: str) -> str:
     return f"{noun} {video_id} ({folder})" if folder else f"{noun} {video_id}"
 
 
-def objects_of(video: VideoRecord, labels: Mapping[int, int]) -> list[dict[str, Any]]:
+def objects_of(video: VideoRecord, labels: Mapping[int, int]) -> list[Mapping[str, Any]]:
     """The objects of a row of `load_ytvis`.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..files import write_json
+from ..files import JsonObject, write_json
 from ..model.masks import encode_rle, masks_to_boxes_xyxy
 
 SHAPE_NAMES = ("circle", "square", "triangle")
@@ -59,8 +59,8 @@ def write_synthetic_ytvis(
         )
     root = Path(root)
     for split_index, (split, count) in enumerate({"train": num_videos, "valid": num_valid_videos}.items()):
-        videos: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
+        videos: list[JsonObject] = []
+        annotations: list[JsonObject] = []
         for video_index in range(count):
             rng = np.random.default_rng([seed, split_index, video_index])
             frames, masks, labels = render_video(rng, num_frames, size_hw, max_instances)
@@ -100,8 +100,8 @@ def write_synthetic_coco(
         `root` as a path.
     """
     root = Path(root)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images: list[JsonObject] = []
+    annotations: list[JsonObject] = []
     for image_index in range(num_images):
         rng = np.random.default_rng([seed, len(SHAPE_NAMES), image_index])
         frames, masks, labels = render_video(rng, 1, size_hw, max_instances)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..files import FileError, inside
+from ..files import FileError, JsonObject, inside
 from ..model.limits import brief
 from ..model.masks import encode_rle
 from .frames import open_picture
@@ -42,13 +42,13 @@ def parse_palette_folder(image_folder: Path, split: str, allow_outside: bool = F
     return parse_ytvis(content, str(annotation_folder(image_folder)))
 
 
-def palette_folder_as_ytvis(image_folder: Path, split: str, allow_outside: bool) -> dict[str, Any]:
+def palette_folder_as_ytvis(image_folder: Path, split: str, allow_outside: bool) -> JsonObject:
     """Content of a YouTube-VIS file for such a folder; see `parse_palette_folder`."""
     folder = annotation_folder(image_folder)
     category_of = _read_meta(image_folder.parent / "meta.json")
     categories: dict[str, int] = {}
-    videos: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    videos: list[JsonObject] = []
+    annotations: list[JsonObject] = []
     for name in tqdm(video_names(image_folder, split), desc=f"Reading {folder}", leave=False, disable=None):
         pictures = [(path, read_palette_png(path)) for path in palette_pngs(folder, name, allow_outside)]
         if not pictures:

@@ -95,7 +95,7 @@ def read_ytvis(annotation_file: Path) -> ParsedSplit:
     return parse_ytvis(read_data_file(annotation_file), str(annotation_file))
 
 
-def make_row(video: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> dict[str, Any]:
+def make_row(video: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> Mapping[str, Any]:
     """A video of a `ParsedSplit` as a row."""
     return {
         "video_id": video.id,

@@ -1,11 +1,10 @@
 """From match records to precision, recall and the twelve numbers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from .settings import EvaluationSettings, FloatArray
+from .settings import EvaluationSettings, FloatArray, Scores
 from .track_matching import MatchRecord
 
 # The first number is always that of 100 detections. Source: the official evaluator.
@@ -95,7 +94,7 @@ def per_category(
     precision: FloatArray,
     recall: FloatArray,
     settings: EvaluationSettings,
-) -> list[dict[str, Any]]:
+) -> list[Scores]:
     """For every category its id, name, counts of tracks and the twelve numbers, AP at the largest limit."""
     largest = settings.max_detections[-1]
     table = []

@@ -11,13 +11,15 @@ from pycocotools.cocoeval import COCOeval
 from ..data.parse import check_lists, coco_as_ytvis, read_categories, read_entries, read_videos
 from ..data.records import VideoRecord
 from ..data.tracks import Entry, read_tracks
+from ..files import JsonObject
 from ..model.limits import is_id
 from .inputs import JsonSource, ScoringReport, load_json, prediction_entry, read_integer
+from .settings import Scores
 
 STATISTICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
-def evaluate_coco(ground_truth: JsonSource, predictions: JsonSource) -> dict[str, Any]:
+def evaluate_coco(ground_truth: JsonSource, predictions: JsonSource) -> Scores:
     """Score masks in images with the COCO evaluator.
 
     Args:
@@ -65,7 +67,7 @@ def _prediction(content: Any, position: int, images: Mapping[int, VideoRecord], 
     return prediction_entry(as_video, position, images[image_id], f"{place} (image {image_id})")
 
 
-def _as_pycocotools(entries: list[Entry], report: ScoringReport) -> list[dict[str, Any]]:
+def _as_pycocotools(entries: list[Entry], report: ScoringReport) -> list[JsonObject]:
     """Objects in the form in which the evaluator stores them, all masks checked and compressed.
 
     Raises:
@@ -90,7 +92,7 @@ def _as_pycocotools(entries: list[Entry], report: ScoringReport) -> list[dict[st
     return objects
 
 
-def _index(truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COCO:
+def _index(truth: Mapping[str, Any], annotations: list[JsonObject]) -> COCO:
     coco = COCO()
     images = [{name: image[name] for name in ("id", "height", "width")} for image in truth["images"]]
     coco.dataset = {"images": images, "categories": truth["categories"], "annotations": annotations}

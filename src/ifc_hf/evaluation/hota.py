@@ -9,14 +9,14 @@ from pycocotools import mask as coco_mask
 from ..data.records import TrackRecord
 from ..model.rle import IntArray
 from .inputs import JsonSource, ScoringReport, read_ground_truth, read_predictions, read_video
-from .settings import FloatArray
+from .settings import FloatArray, Scores
 
 FIELDS = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA")
 
 
 def evaluate_hota(
     ground_truth: JsonSource, predictions: JsonSource, score_threshold: float = 0.3, strict: bool = False
-) -> dict[str, Any]:
+) -> Scores:
     """Higher order tracking accuracy, per category and their mean.
 
     Args:
@@ -60,9 +60,7 @@ def evaluate_hota(
     return {**_means(average), "per_category": table}
 
 
-def _sequence(
-    ground_truth: Sequence[TrackRecord], predictions: Sequence[TrackRecord], num_frames: int
-) -> dict[str, Any]:
+def _sequence(ground_truth: Sequence[TrackRecord], predictions: Sequence[TrackRecord], num_frames: int) -> Scores:
     """One video and category in the form that TrackEval's metrics read."""
     frames = [_frame(ground_truth, predictions, frame) for frame in range(num_frames)]
     return {
@@ -95,5 +93,5 @@ def _present(tracks: Sequence[TrackRecord], frame: int) -> IntArray:
     return np.array(ids, dtype=np.int64)
 
 
-def _means(result: dict[str, Any]) -> dict[str, float]:
+def _means(result: Scores) -> dict[str, float]:
     return {field: float(np.mean(result[field])) for field in FIELDS}

@@ -8,7 +8,7 @@ import datasets
 import evaluate
 
 from .inputs import read_integer
-from .settings import EvaluationSettings
+from .settings import EvaluationSettings, Scores
 from .ytvis_map import YtvisAccumulator
 
 DESCRIPTION = "Average precision and recall of instance tracks in videos, as YouTube-VIS measures them."
@@ -87,7 +87,7 @@ class YtvisMap(evaluate.Metric):
         references: Sequence[Mapping[str, Any]],
         categories: Mapping[int, str] | Sequence[Mapping[str, Any]] | None = None,
         **parameters: Any,
-    ) -> dict[str, Any]:
+    ) -> Scores:
         """Score the rows that were added.
 
         Raises:
@@ -105,7 +105,7 @@ class YtvisMap(evaluate.Metric):
         return accumulator.compute()
 
 
-def _to_row(video: Mapping[str, Any], is_reference: bool = False) -> dict[str, Any]:
+def _to_row(video: Mapping[str, Any], is_reference: bool = False) -> Mapping[str, Any]:
     """A video as the table stores it."""
     tracks = []
     for position, track in enumerate(video["tracks"]):
@@ -126,7 +126,7 @@ def _to_row(video: Mapping[str, Any], is_reference: bool = False) -> dict[str, A
     return {"video_id": read_integer(video, "video_id", "row"), "tracks": tracks}
 
 
-def _from_row(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _from_row(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """A row's tracks as `YtvisAccumulator.update` reads them."""
     tracks = []
     for stored in row["tracks"]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+Scores: TypeAlias = dict[str, Any]  # by name: numbers, and arrays such as `precision`
 
 AREA_NAMES = ("all", "small", "medium", "large")
 # Average pixels per frame, both ends included. Source: YouTube-VIS; COCO's borders are 32 and 96.

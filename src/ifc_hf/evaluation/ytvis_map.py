@@ -20,7 +20,7 @@ from .inputs import (
     read_predictions,
     read_video,
 )  # fmt: skip
-from .settings import EvaluationSettings, FloatArray
+from .settings import EvaluationSettings, FloatArray, Scores
 from .track_iou import track_ious
 from .track_matching import MatchRecord, best_predictions, match_tracks
 
@@ -41,7 +41,7 @@ def evaluate_ytvis(
     category_ids: Iterable[int] | None = None,
     strict: bool = False,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Scores:
     """Score a result file against an annotation file.
 
     Letters: T IoU thresholds, R recall thresholds, K categories, A area ranges, M limits of detections.
@@ -226,7 +226,7 @@ class YtvisAccumulator:
             raise ValueError(f"cannot merge scores of categories {self.categories} and {other.categories}")
         self._records = {**other._records, **self._records}
 
-    def compute(self) -> dict[str, Any]:
+    def compute(self) -> Scores:
         """The score of all videos so far, as `evaluate_ytvis` returns it."""
         axis = self._category_axis()
         videos = [self._records[video_id] for video_id in self.video_ids]

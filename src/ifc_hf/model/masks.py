@@ -11,6 +11,7 @@ import torch
 
 from .limits import check_size_hw
 from .rle import (
+    Rle,
     check_frame_size,
     check_total,
     checked_polygons,
@@ -21,7 +22,7 @@ from .rle import (
 )
 
 
-def encode_rle(mask: np.ndarray | torch.Tensor) -> dict[str, Any]:
+def encode_rle(mask: np.ndarray | torch.Tensor) -> Rle:
     """Encodes one mask as compressed COCO RLE.
 
     Args:
@@ -40,7 +41,7 @@ def encode_rle(mask: np.ndarray | torch.Tensor) -> dict[str, Any]:
     return encode_binary_masks(array[None])[0]
 
 
-def encode_rles(masks: np.ndarray | torch.Tensor) -> list[dict[str, Any]]:
+def encode_rles(masks: np.ndarray | torch.Tensor) -> list[Rle]:
     """Encodes masks (N, H, W) as N compressed COCO RLEs, at once; otherwise like `encode_rle`."""
     array = as_binary_masks(masks, "encode_rles")
     if array.ndim != 3 or 0 in array.shape[1:]:

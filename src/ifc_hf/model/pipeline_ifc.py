@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from PIL import Image
 from transformers import Pipeline
@@ -23,6 +23,7 @@ from .video_inputs import is_live, open_frames, split_videos
 from .video_segmenter import IfcVideoSegmenter
 
 TASK = "video-instance-segmentation"
+Options: TypeAlias = dict[str, Any]  # of a call, by name
 MASK_FORMATS = ("rle", "numpy", "pil", None)
 # Options of a call, sorted by the step that takes them.
 READING_OPTIONS = ("frame_range", "fps")
@@ -159,9 +160,9 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         inputs: Iterable[Any],
         num_workers: int,
         batch_size: int,
-        preprocess_params: dict[str, Any],
-        forward_params: dict[str, Any],
-        postprocess_params: dict[str, Any],
+        preprocess_params: Options,
+        forward_params: Options,
+        postprocess_params: Options,
     ) -> Iterator[list[Track]]:
         """`batch_size` videos at a time, each in bounded memory; the base class would collate whole videos."""
         source = iter(inputs)
@@ -191,7 +192,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
             **options,
         )
 
-    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _sanitize_parameters(self, **options: Any) -> tuple[Options, Options, Options]:
         """Checks options and sorts them by the step that takes them."""
         steps = (READING_OPTIONS, SEGMENTER_OPTIONS, ANSWER_OPTIONS)
         if unknown := sorted(set(options).difference(*steps)):
@@ -237,7 +238,7 @@ def known_label_ids(id2label: dict[int, str], classes: list[str] | None) -> set[
     return {label_id for label_id, label in id2label.items() if label.casefold() in wanted}
 
 
-def check_options(options: dict[str, Any]) -> None:
+def check_options(options: Options) -> None:
     """Refuses values that no step could use.
 
     Raises:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .masks import decode_rle, encode_rle, encode_rles, masks_to_boxes_xyxy
+from .rle import Rle
 
 
 @dataclass(eq=False)
@@ -179,7 +180,7 @@ def make_detections(
     )
 
 
-def as_rle(segmentation: Any) -> dict[str, Any] | None:
+def as_rle(segmentation: Any) -> Rle | None:
     """A mask in any form (RLE, (H0, W0) array, picture) as COCO RLE; None stays None."""
     if segmentation is None or isinstance(segmentation, dict):
         return segmentation

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-from ..files import read_json, write_json
+from ..files import JsonObject, read_json, write_json
 from ..model.rle import SegmentationError, measure_rles
 from ..model.tracks import Track
 from .duplicates import find_duplicates
@@ -116,7 +115,7 @@ class Prediction:
 
     def save(self, path: Path) -> None:
         """Writes the file, as a whole or not at all."""
-        content: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        content: JsonObject = {item.name: getattr(self, item.name) for item in fields(self)}
         for name in ("settings", "fingerprints"):
             content[name] = asdict(content[name])
         for name in ("tracks", "other_tracks"):

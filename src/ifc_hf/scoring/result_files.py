@@ -9,6 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..cards.template import percent
+from ..evaluation.settings import Scores
 from ..files import whole_file, write_json, write_text
 from ..model.video_segmenter import IfcVideoSegmenter
 from .track_pictures import WorstTracks
@@ -91,14 +92,14 @@ def write_submission(result_file: Path) -> Path:
     return path
 
 
-def write_scores(scores: dict[str, Any], folder: Path) -> None:
+def write_scores(scores: Scores, folder: Path) -> None:
     """Writes `metrics.json` (the twelve numbers and those per category) and the table as `per_category.md`."""
     kept = {name: value for name, value in scores.items() if name not in ("precision", "recall")}
     write_json(folder / "metrics.json", kept, indent=2)
     write_text(folder / "per_category.md", category_table(scores))
 
 
-def category_table(scores: dict[str, Any]) -> str:
+def category_table(scores: Scores) -> str:
     """Markdown table of the categories that have annotations or predictions, best first, with the mean at the end."""
     columns = ("AP", "AP50", "AP75", "AR1", "AR10")
     lines = ["| category | tracks | " + " | ".join(columns) + " |", "|---" * (2 + len(columns)) + "|"]

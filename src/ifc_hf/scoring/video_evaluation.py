@@ -20,6 +20,7 @@ from ..data.decoding import open_frame
 from ..data.labels import label_names, match_labels
 from ..evaluation import YtvisAccumulator
 from ..evaluation.ytvis_map import Overlaps
+from ..files import JsonObject
 from ..model.video_segmenter import IfcVideoSegmenter
 
 SCORE_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -174,9 +175,7 @@ def data_labels(segmenter: IfcVideoSegmenter, rows: Any) -> dict[int, int]:
     return {label: label for label in known} if names is None else match_labels(known, names, "evaluation data")
 
 
-def segment_row(
-    segmenter: IfcVideoSegmenter, row: Row, category_ids: Sequence[int] | None = None
-) -> list[dict[str, Any]]:
+def segment_row(segmenter: IfcVideoSegmenter, row: Row, category_ids: Sequence[int] | None = None) -> list[JsonObject]:
     """Predictions for one video, as a result file has them.
 
     Args:
@@ -198,7 +197,7 @@ def segment_row(
     ]
 
 
-def with_categories(predictions: Iterable[Mapping[str, Any]], categories: Mapping[int, int]) -> list[dict[str, Any]]:
+def with_categories(predictions: Iterable[Mapping[str, Any]], categories: Mapping[int, int]) -> list[JsonObject]:
     """Predictions with other category ids; those of categories that have no other are left out."""
     return [
         {**prediction, "category_id": categories[prediction["category_id"]]}
@@ -207,7 +206,7 @@ def with_categories(predictions: Iterable[Mapping[str, Any]], categories: Mappin
     ]
 
 
-def annotations_of(row: Row) -> list[dict[str, Any]]:
+def annotations_of(row: Row) -> list[JsonObject]:
     """The annotated tracks of a video as annotation files have them, but with labels for category ids."""
     kept = ("id", "iscrowd", "segmentations", "areas")
     return [{"category_id": track["category"], **{name: track[name] for name in kept}} for track in row["objects"]]

@@ -6,6 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..files import JsonObject
+
 # The authors' sizes of whole frames, in pixels.
 VIDEO_SIZE = {"shortest_edge": 360, "longest_edge": 1333}
 IMAGE_SIZE = {"shortest_edge": 800, "longest_edge": 1333}
@@ -38,10 +40,10 @@ class Recipe:
     """
 
     description: str
-    data: dict[str, Any]
-    model: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    processor: dict[str, Any] = field(default_factory=dict)
+    data: JsonObject
+    model: JsonObject = field(default_factory=dict)
+    training: JsonObject = field(default_factory=dict)
+    processor: JsonObject = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks the names in `data`.

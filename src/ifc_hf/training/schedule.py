@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..files import JsonObject
+
 LENGTHS = ("max_steps", "num_train_epochs")
 
 
-def with_length(recipe: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def with_length(recipe: Mapping[str, Any], overrides: Mapping[str, Any]) -> JsonObject:
     """Training arguments of a recipe with some replaced; if its length is, warm-up and drops keep their shares of it.
 
     Args:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ...files import JsonObject
 from ...model.limits import brief
 from ...model.masks import encode_rle
 from ...model.rle import Rle, SegmentationError, compress_segmentation
@@ -35,7 +36,7 @@ class _Annotation(Record):
 
 
 class _Task(Record):
-    data: dict[str, Any]
+    data: JsonObject
     id: Identity | None = None
     annotations: list[Any] = []  # msgspec copies it
     drafts: list[Any] | None = None
@@ -45,7 +46,7 @@ class _Task(Record):
 class _Item(Record):
     type: str
     id: Identity | None = None
-    value: dict[str, Any] = {}
+    value: JsonObject = {}
     from_name: str | None = None
     original_height: Integer | None = None
     original_width: Integer | None = None

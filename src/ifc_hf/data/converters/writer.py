@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ...files import whole_folder, write_json
+from ...files import JsonObject, whole_folder, write_json
 from ...model.reading import VideoError
 from ...model.rle import measure_rles
 from ...model.video_files import read_timed_frames
@@ -66,11 +66,11 @@ def write_ytvis(
     return json_file
 
 
-def describe(source: Source, class_names: Sequence[str]) -> dict[str, Any]:
+def describe(source: Source, class_names: Sequence[str]) -> JsonObject:
     """The content of the JSON but for the names of the frames. Masks without a pixel are left out and noted."""
     category_ids = {name: index + 1 for index, name in enumerate(class_names)}
-    videos: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    videos: list[JsonObject] = []
+    annotations: list[JsonObject] = []
     for video in source.videos:
         head = {"width": video.width, "height": video.height, "length": video.length}
         videos.append({"id": len(videos) + 1, **head, "file_names": []})

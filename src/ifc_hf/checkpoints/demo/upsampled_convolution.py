@@ -1,0 +1,1 @@
+../../model/upsampled_convolution.py
