@@ -35,12 +35,14 @@ class Decoded:
         frame: The frame as it is stored.
         container: The container.
         stream: Its stream.
+        orientation: How it is brought into display position; None if it is stored as it is shown.
         is_live: Whether the stream goes on by itself.
     """
 
     frame: VideoFrame
     container: InputContainer
     stream: VideoStream
+    orientation: Orientation | None = None
     is_live: bool = False
 
     @property
@@ -58,8 +60,7 @@ class Decoded:
     def upright(self) -> Frame:
         """(H, W, 3) uint8 RGB, turned and mirrored as the file asks for."""
         image = self.frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-        orientation = Orientation.of(self.frame)
-        return orientation.apply(image) if orientation else image
+        return self.orientation.apply(image) if self.orientation else image
 
     def info(self) -> VideoInfo:
         """What is known of the video."""
@@ -68,7 +69,7 @@ class Decoded:
         num_frames = None if self.is_live else stream.frames or None
         if num_frames is None and container.duration and not self.is_live:
             num_frames = max(1, round(container.duration / av.time_base * fps))
-        orientation = Orientation.of(self.frame)
+        orientation = self.orientation
         size_hw, aspect = (self.frame.height, self.frame.width), stream.sample_aspect_ratio or Fraction(1)
         if orientation and orientation.transposed:
             size_hw, aspect = size_hw[::-1], 1 / aspect
@@ -181,6 +182,7 @@ def decode(name: str, container: InputContainer, report: Report, is_live: bool =
         report.expected = stream.frames or None
         num_packets, num_frames, num_bad_before = 0, 0, report.bad_packets
         last_packets, last_pts = LastPackets(stream), None
+        rotation, orientation = None, None
         for packet in packets(container, stream, report):
             if packet.size:
                 last_packets.add(packet)
@@ -197,10 +199,12 @@ def decode(name: str, container: InputContainer, report: Report, is_live: bool =
                 num_frames += 1
                 if frame.is_corrupt and codec != "hevc":
                     report.note_bad("the decoder marks a frame as damaged")
-                yield Decoded(frame, container, stream, is_live)
+                if frame.rotation != rotation:  # asked first because reading the whole matrix takes long
+                    rotation, orientation = frame.rotation, Orientation.of(frame)
+                yield Decoded(frame, container, stream, orientation, is_live)
         for frame in last_packets.lost_frames(last_pts, report):
             num_frames += 1
-            yield Decoded(frame, container, stream, is_live)
+            yield Decoded(frame, container, stream, Orientation.of(frame), is_live)
         if codec == "av1":  # its decoder drops some damage without an error; a packet holds exactly one shown frame
             for _ in range(num_packets - num_frames - (report.bad_packets - num_bad_before)):
                 report.note_bad("the decoder gives no frame for a packet")
