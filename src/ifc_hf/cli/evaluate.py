@@ -14,7 +14,7 @@ TABLE_OF_IMAGES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("--model", required=True, help="IFC model: folder or Hub id")
+    parser.add_argument("--model", required=True, help="IFC model: folder, Hub id, or demo: the shipped one")
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", help="folder of the videos, in YouTube-VIS format (default: $DETECTRON2_DATASETS)")
     data.add_argument("--coco", help="folder of COCO: scores the masks of single images instead")

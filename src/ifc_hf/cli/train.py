@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import JsonObject
-from .arguments import positive_float, positive_int
+from .arguments import add_invalid_annotations, positive_float, positive_int
 
 if TYPE_CHECKING:
     from ..training import IfcTrainer
@@ -21,17 +21,21 @@ CURVE_FILE = "training.png"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("--recipe", required=True, help="name of a recipe, or a JSON file of that form")
-    parser.add_argument("--data", help="folder of the videos (YouTube-VIS, OVIS, or any set in that format)")
-    parser.add_argument("--coco", help="folder of COCO")
+    parser.add_argument("--data", help="folder of the videos, in YouTube-VIS format (default: $DETECTRON2_DATASETS)")
+    parser.add_argument("--coco", help="folder of COCO (default: $DETECTRON2_DATASETS)")
     parser.add_argument("--output", required=True, help="folder for checkpoints and the trained model")
-    parser.add_argument("--checkpoint", help="IFC model (folder or Hub id) to go on from")
-    parser.add_argument("--backbone-weights", help="ImageNet weights: Hub id, folder, .pth, .pkl, package")
+    parser.add_argument("--checkpoint", help="IFC model to go on from: folder, Hub id, or demo: the shipped one")
+    parser.add_argument(
+        "--backbone-weights",
+        help="ImageNet weights: .pkl (the authors' R-50.pkl), .pth, Hub id, folder, package; default: the recipe's",
+    )
     parser.add_argument("--split", help="split to train on, e.g. train_sub")
     parser.add_argument("--eval-split", help="split to score during the training, e.g. val_sub")
     parser.add_argument("--labels", help="JSON file: the data's class names to those wanted, null to leave out")
     parser.add_argument("--epochs", type=positive_float, help="passes over the data, instead of the recipe's steps")
     parser.add_argument("--batch", type=batch, metavar="N|auto", help="clips at once on one device; auto: what fits")
     parser.add_argument("--patience", type=positive_int, help="stop after so many evaluations without a better AP")
+    add_invalid_annotations(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint in --output")
     parser.add_argument("--cache-dir", help="where the parsed annotations are kept")
     parser.add_argument(
@@ -84,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--patience needs a split to score: --eval-split")
     trainer = make_trainer(
         recipe, args.output, args.data, args.coco, args.checkpoint, args.backbone_weights, args.labels,
-        training_settings(args, recipe.training), args.cache_dir,
+        training_settings(args, recipe.training), args.cache_dir, args.invalid_annotations,
     )  # fmt: skip
     if args.batch == "auto":
         fit_batch_size(trainer)
