@@ -382,15 +382,67 @@ def test_all_problems_are_kept_and_counted(root, load):
     assert len(caught.value.problems) >= 6
 
 
-def test_invalid_annotations_can_be_dropped(root, load, caplog):
-    whole = sum(len(row["objects"]) for row in load(root, version="2019"))
-    edit(root, set_frame("bboxes", [1, 2, float("nan"), 4]))
-    with caplog.at_level(logging.WARNING):
-        dataset = load(root, version="2019", invalid_annotations="drop")
-    assert sum(len(row["objects"]) for row in dataset) == whole - 1
-    assert "1 annotations dropped, first:" in caplog.text and "NaN" in caplog.text
+def all_present(content):
+    """Annotation 1 is visible on every frame."""
+    track = content["annotations"][0]
+    for values in (track["segmentations"], track["bboxes"], track["areas"]):
+        shown = next(value for value in values if value is not None)
+        values[:] = [shown] * 4
+
+
+def two_points(content):
+    segmentation = [[1.0, 1.0, 9.0, 1.0, 1.0, 9.0], [2.0, 2.0, 3.0, 3.0]]
+    content["annotations"][0]["segmentations"][1] = segmentation
+
+
+INVALID = {  # what to do, frames of annotation 1 that stay, what the list says
+    "nothing": (lambda content: None, [0, 1, 2, 3], None),
+    "NaN box": (set_frame("bboxes", [1, 2, float("nan"), 4]), [1, 2, 3], "NaN"),
+    "box without mask": (set_frame("segmentations", None), [1, 2, 3], "the segmentation is None, but the box is"),
+    "mask without box": (set_frame("bboxes", None), [1, 2, 3], "the box is None"),
+    "a polygon of two points": (two_points, [0, 1, 2, 3], "a polygon needs at least 3 points"),
+    "nothing but polygons of two points": (
+        set_frame("segmentations", [[1.0, 1.0, 2.0, 2.0]]), [1, 2, 3], "a polygon needs at least 3 points"),
+    "RLE of another size": (set_frame("segmentations", {"size": [3, 3], "counts": [9]}), [1, 2, 3], "RLE is 3x3"),
+    "no mask": (no_mask, None, "track with no mask"),
+    "too few masks": (set_first(segmentations=[None]), None, "1 segmentations for 4 frames"),
+    "unknown category": (set_first(category_id=9), None, "category_id is 9"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_what_is_invalid_is_dropped_counted_and_listed(root, load, caplog, name):
+    """The reference skips it without a word."""
+    change, kept, listed = INVALID[name]
+    edit(root, all_present)
+    number = sum(len(row["objects"]) for row in load(root, version="2019"))
+    edit(root, change)
+    for _ in range(2):  # the second time from the cache
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            dataset = load(root, version="2019", invalid_annotations="drop")
+        tracks = {track["id"]: track for row in dataset for track in row["objects"]}
+        assert len(tracks) == number - (kept is None)
+        if kept is not None:
+            present = [i for i, segmentation in enumerate(tracks[1]["segmentations"]) if segmentation is not None]
+            assert present == kept and [i for i, box in enumerate(tracks[1]["bboxes"]) if box is not None] == kept
+        if listed is None:
+            assert not caplog.text
+        else:
+            assert "train.json: 1 annotations dropped" in caplog.text and listed in caplog.text
+            assert caplog.text.count("annotation 1") == 1
     with pytest.raises(ValueError, match='expected "error" or "drop"'):
         load(root, version="2019", invalid_annotations="ignore")
+
+
+def test_a_long_list_of_what_was_dropped_is_cut(root, load, caplog):
+    edit(root, lambda c: [track.update(bboxes=["x"] * 4) for track in c["annotations"]])
+    with caplog.at_level(logging.WARNING):
+        dataset = load(root, version="2019", invalid_annotations="drop")
+    assert not any(row["objects"] for row in dataset)
+    number = len(json.loads((root / "ytvis_2019/train.json").read_text())["annotations"])
+    assert f"{number} annotations dropped" in caplog.text and "more; `ifc-hf dataset check` lists all" in caplog.text
+    assert len(caplog.text.splitlines()) == 22
 
 
 def test_two_thousand_videos(tmp_path, load):

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from ..files import content_hash
 from .frames import MISSING, frame_problems
+from .invalid import list_dropped
 from .layout import SplitLocation
 from .parse import ID_ZERO, ParsedSplit
 from .problems import DataSetError, Problem
@@ -23,7 +24,7 @@ from .records import VideoRecord
 
 logger = logging.getLogger(__name__)
 # Part of the cache key: to be raised when rows of the same file come out differently.
-ROW_FORMAT = 3
+ROW_FORMAT = 4
 
 SEGMENTATION = {"size": datasets.List(datasets.Value("int32")), "counts": datasets.Value("string")}
 BOX = datasets.List(datasets.Value("float64"))
@@ -40,7 +41,6 @@ class AnnotationBuilder(datasets.ArrowBasedBuilder):
         make_row: Turns a video, given the label index of every category id and the folder of the frames, into a row.
         make_features: Features of the rows, given the names of the classes.
         location: The split.
-        invalid_annotations: "error", or "drop" tracks that can't be used.
         noun: What messages call a video.
         **kwargs: Of the `datasets` builder.
     """
@@ -51,7 +51,6 @@ class AnnotationBuilder(datasets.ArrowBasedBuilder):
         make_row: MakeRow,
         make_features: Callable[[list[str]], datasets.Features],
         location: SplitLocation,
-        invalid_annotations: str,
         noun: str,
         **kwargs: Any,
     ) -> None:
@@ -59,7 +58,6 @@ class AnnotationBuilder(datasets.ArrowBasedBuilder):
         self.make_row = make_row
         self.make_features = make_features
         self.location = location
-        self.invalid_annotations = invalid_annotations
         self.noun = noun
         super().__init__(**kwargs)
 
@@ -78,6 +76,7 @@ class AnnotationBuilder(datasets.ArrowBasedBuilder):
         # The description is the one free field that travels with a data set.
         self.info.description = json.dumps({
             "file": parsed.file, "category_ids": parsed.category_ids, "has_annotations": parsed.has_annotations,
+            "dropped": list_dropped(parsed.file, parsed.dropped) if parsed.dropped else None,
         })  # fmt: skip
         return [
             datasets.SplitGenerator(name=datasets.Split.TRAIN, gen_kwargs={"videos": videos, "labels": parsed.labels})
@@ -93,11 +92,6 @@ class AnnotationBuilder(datasets.ArrowBasedBuilder):
     def _check(self, parsed: ParsedSplit, videos: list[VideoRecord]) -> list[Problem]:
         """Everything that keeps the split from being used; of the frames' sizes, only the first of every video."""
         problems = [problem for problem in parsed.problems if problem.fatal]
-        dropped = [problem for problem in problems if problem.annotation_id is not None]
-        if self.invalid_annotations == "drop" and dropped:
-            tracks = {problem.annotation_id for problem in dropped}
-            logger.warning("%s: %d annotations dropped, first: %s", parsed.file, len(tracks), dropped[0])
-            problems = [problem for problem in problems if problem.annotation_id is None]
         for problem in parsed.problems:
             if problem.kind == ID_ZERO:
                 logger.warning("%s", problem)
@@ -140,13 +134,15 @@ def build(
     left_out = None if location.left_out is None else content_hash(location.left_out)
     key = json.dumps([ROW_FORMAT, noun, source_hash, image_folder, location.subset, left_out, invalid_annotations])
     builder = AnnotationBuilder(
-        parse, make_row, make_features, location, invalid_annotations, noun,
+        parse, make_row, make_features, location, noun,
         cache_dir=None if cache_dir is None else str(cache_dir),
         dataset_name=f"ifc_{noun}s", hash=hashlib.sha256(key.encode()).hexdigest(),
     )  # fmt: skip
     is_cached = os.path.exists(builder.cache_dir)
     builder.download_and_prepare()
     dataset = builder.as_dataset(split=datasets.Split.TRAIN)
+    if dropped := json.loads(dataset.info.description)["dropped"]:  # said of a cached set, too
+        logger.warning(dropped)
     if is_cached:  # frames may have gone since; a new split has just been checked
         check_frames(dataset, location, noun)
     return dataset

@@ -13,6 +13,7 @@ import datasets
 
 from ..files import content_hash
 from .builder import BOX, POLYGONS, SEGMENTATION, build
+from .invalid import parse_sound
 from .layout import SplitLocation, locate_coco
 from .parse import ParsedSplit, coco_as_ytvis, parse_ytvis
 from .problems import read_data_file
@@ -43,7 +44,8 @@ def load_coco(
             "valid", "test" in the layout of Roboflow: `<split>/_annotations.coco.json` beside the images.
         streaming: Return an `IterableDataset`.
         num_shards: Number of shards of that.
-        invalid_annotations: "error", or "drop" the objects that can't be used, with a warning.
+        invalid_annotations: "error", or "drop" the objects that can't be used, with a warning that counts and lists
+            them.
         cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
         annotation_file: The JSON, if it is not where `root` has it.
         image_folder: What the file names in the JSON start from, if it is not where `root` has it.
@@ -68,15 +70,15 @@ def load_coco(
         )
     assert location.annotation_file is not None
     source_hash = content_hash(location.annotation_file)
-    parse = partial(read_coco, location.annotation_file)
+    parse = partial(read_coco, location.annotation_file, drop=invalid_annotations == "drop")
     dataset = build(parse, make_row, make_features, location, source_hash, invalid_annotations, "image", cache_dir)
     return as_stream(dataset, num_shards) if streaming else dataset
 
 
-def read_coco(annotation_file: Path) -> ParsedSplit:
-    """Read and parse a COCO file."""
-    file = str(annotation_file)
-    return parse_ytvis(coco_as_ytvis(read_data_file(annotation_file), file), file, noun="image")
+def read_coco(annotation_file: Path, drop: bool = False) -> ParsedSplit:
+    """Read and parse a COCO file, without what is wrong in its annotations if asked to."""
+    file, parse = str(annotation_file), parse_sound if drop else parse_ytvis
+    return parse(coco_as_ytvis(read_data_file(annotation_file), file), file, noun="image")
 
 
 def make_row(image: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> Mapping[str, Any]:

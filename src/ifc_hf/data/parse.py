@@ -29,6 +29,7 @@ class ParsedSplit:
         videos: The sound videos with their sound tracks.
         has_annotations: False for files like the official valid.json, which list videos only.
         problems: Everything that is wrong.
+        dropped: What was wrong and is left out, if that was asked for.
     """
 
     file: str
@@ -37,6 +38,7 @@ class ParsedSplit:
     videos: list[VideoRecord] = field(default_factory=list)
     has_annotations: bool = False
     problems: list[Problem] = field(default_factory=list)
+    dropped: list[Problem] = field(default_factory=list)
 
     @property
     def labels(self) -> dict[int, int]:

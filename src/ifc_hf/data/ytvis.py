@@ -13,6 +13,7 @@ import datasets
 
 from ..files import content_hash
 from .builder import BOX, POLYGONS, SEGMENTATION, build
+from .invalid import parse_sound
 from .layout import HELD_OUT_SPLITS, SplitLocation, locate_ytvis
 from .parse import ParsedSplit, parse_ytvis
 from .problems import read_data_file
@@ -53,7 +54,8 @@ def load_ytvis(
         num_shards: Number of shards of that (at most one per video); workers share them.
         annotation_file: The JSON, if it is not where `root` has it.
         image_folder: What the file names in the JSON start from, if it is not where `root` has it.
-        invalid_annotations: "error", or "drop" the tracks that can't be used, with a warning.
+        invalid_annotations: "error", or "drop" the tracks and the frames of tracks that can't be used, with a warning
+            that counts and lists them: tracks without a mask, boxes without masks, polygons of two points, ...
         cache_dir: Where the Arrow files go; the usual cache of `datasets` if None.
         allow_outside: Read frames that names or links lead to outside of the image folder: for those who link their
             frames on purpose.
@@ -84,15 +86,16 @@ def load_ytvis(
         parse = partial(parse_palette_folder, location.image_folder, stem, allow_outside)
         source_hash = palette_folder_hash(location.image_folder, stem, allow_outside)
     else:
-        parse = partial(read_ytvis, location.annotation_file)
+        parse = partial(read_ytvis, location.annotation_file, drop=invalid_annotations == "drop")
         source_hash = content_hash(location.annotation_file)
     dataset = build(parse, make_row, make_features, location, source_hash, invalid_annotations, "video", cache_dir)
     return as_stream(dataset, num_shards) if streaming else dataset
 
 
-def read_ytvis(annotation_file: Path) -> ParsedSplit:
-    """Read and parse a YouTube-VIS file."""
-    return parse_ytvis(read_data_file(annotation_file), str(annotation_file))
+def read_ytvis(annotation_file: Path, drop: bool = False) -> ParsedSplit:
+    """Read and parse a YouTube-VIS file, without what is wrong in its annotations if asked to."""
+    parse = parse_sound if drop else parse_ytvis
+    return parse(read_data_file(annotation_file), str(annotation_file))
 
 
 def make_row(video: VideoRecord, labels: Mapping[int, int], image_folder: Path) -> Mapping[str, Any]:
