@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifc_hf.cli.main import main
+from ifc_hf.checkpoints import default_checkpoint
+from ifc_hf.cli.main import main, make_parser
+from ifc_hf.cli.predict import notes, track_settings
+from ifc_hf.loading import load_config
 from ifc_hf.outputs.locks import locked
 from ifc_hf.outputs.plan import folder_name
 from ifc_hf.outputs.video_writer import VideoWriter
@@ -247,3 +250,41 @@ def test_termination_ends_as_cleanly_as_an_interruption(model_folder, tmp_path, 
     assert capsys.readouterr().err.endswith("terminated\n")
     assert os.listdir(tmp_path / "out") == ["clip"] and os.listdir(tmp_path / "out" / "clip") == ["tracks.json"]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_damaged_video_is_done_once_and_said_again(model_folder, tmp_path, monkeypatch, capsys):
+    whole = write_video(tmp_path / "whole.mp4", num_frames=12)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    common = (broken, "-o", tmp_path / "out", "--model", model_folder)
+    assert predict(*common) == 1
+    times = json.loads((tmp_path / "out" / "broken" / "tracks.json").read_text())["frame_times_seconds"]
+    np.testing.assert_allclose(times, np.arange(len(times)) / 10, atol=1e-5)
+    capsys.readouterr()
+    monkeypatch.setattr("ifc_hf.IfcVideoSegmenter.stream", None)
+    assert predict(*common) == 1
+    captured = capsys.readouterr()
+    assert "done before" in captured.out and "broken.mp4: truncated" in captured.err
+
+
+def test_results_go_to_outputs_unless_told_otherwise(model_folder, tmp_path, monkeypatch, capsys):
+    write_video(tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    options = ("--model", model_folder, "--num-frames", 2, "--clip-stride", 5, "--classes", "DOG,Cat")
+    assert predict("clip.mp4", *options) == 0
+    content = json.loads((tmp_path / "outputs" / "clip" / "tracks.json").read_text())
+    assert content["settings"]["classes"] == ["cat", "dog"]
+    assert content["settings"]["threshold"] == 0.3
+    assert "3 of every 5 frames stay empty: windows of 2 frames lie 5 frames apart" in capsys.readouterr().out
+
+
+def test_the_threshold_of_the_checkpoint_counts_and_the_shipped_one_says_what_it_knows(model_folder, tmp_path):
+    config = load_config(default_checkpoint())
+    arguments = make_parser().parse_args(["predict", "clip.mp4"])
+    settings = track_settings(arguments, config)
+    assert settings.threshold == config.default_threshold == 0.6
+    (note,) = notes(settings, config)
+    assert "knows drawings" in note and "docs/weights.md" in note and "\n" not in note
+    arguments = make_parser().parse_args(["predict", "clip.mp4", "--threshold", "0.2", "--model", str(model_folder)])
+    settings = track_settings(arguments, load_config(model_folder))
+    assert settings.threshold == 0.2 and notes(settings, load_config(model_folder)) == []

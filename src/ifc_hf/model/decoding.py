@@ -48,9 +48,10 @@ class Decoded:
     @property
     def time(self) -> float | None:
         """When the stream says that it is shown, in seconds."""
-        if self.frame.pts is not None or self.frame.dts is None or self.stream.time_base is None:
+        ticks = self.frame.dts if self.frame.pts is None else self.frame.pts
+        if ticks is None or self.stream.time_base is None:
             return self.frame.time
-        return float(self.frame.dts * self.stream.time_base)
+        return float(ticks * self.stream.time_base)  # a frame that comes after a bad packet may know no time base
 
     @property
     def seconds(self) -> float:
