@@ -1,7 +1,11 @@
 """`ifc-hf train` and `ifc-hf evaluate`: recipes, result files, bad input."""
 
 import json
+import os
 import re
+import shutil
+import signal
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,7 +16,8 @@ from ifc_hf import IfcConfig, IfcImageProcessor
 from ifc_hf.cli.main import main
 from ifc_hf.data.clips import ImageClipDataset, MixedClipDataset, VideoClipDataset
 from ifc_hf.data.synthetic import write_synthetic_coco, write_synthetic_ytvis
-from ifc_hf.evaluation import evaluate_ytvis
+from ifc_hf.evaluation import evaluate_coco, evaluate_ytvis
+from ifc_hf.training import IfcTrainer, build_model
 from ifc_hf.training.recipe import Recipe
 from ifc_hf.training.session import load_rows, make_clips
 from tiny_training import tiny_model
@@ -195,3 +200,108 @@ def test_data_without_annotations_can_not_be_trained_on(data, tmp_path, capsys):
     (data / "train.json").write_text(json.dumps(content))
     assert train(tiny_recipe(tmp_path), data, tmp_path / "trained") == 1
     assert "train.json has no annotations, so it can't be used for training" in capsys.readouterr().err
+
+
+def test_result_files_speak_the_ids_of_the_data_whatever_the_order_of_the_models_classes(model_folder, data, tmp_path):
+    assert evaluate(model_folder, data, tmp_path / "same") == 0
+    names = ["triangle", "circle", "square"]
+    build_model(str(model_folder), dict(enumerate(names))).save_pretrained(model_folder)  # the same, in another order
+    assert evaluate(model_folder, data, tmp_path / "other") == 0
+    same, other = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("same", "other"))
+    found = [sorted((p["video_id"], p["category_id"], round(p["score"], 4)) for p in file) for file in (same, other)]
+    assert found[0] == found[1]
+    scores = [json.loads((tmp_path / name / "metrics.json").read_text())["stats"] for name in ("same", "other")]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    content = json.loads((data / "valid.json").read_text())
+    content["categories"] = [{"id": 70, "name": "square"}]  # fewer, with another id
+    content["annotations"] = [{**a, "category_id": 70} for a in content["annotations"] if a["category_id"] == 2]
+    (data / "valid.json").write_text(json.dumps(content))
+    assert evaluate(model_folder, data, tmp_path / "fewer") == 0
+    assert {p["category_id"] for p in json.loads((tmp_path / "fewer" / "results.json").read_text())} == {70}
+
+
+def test_evaluate_scores_the_masks_of_coco(model_folder, tmp_path, capsys):
+    root = write_synthetic_coco(tmp_path / "coco", num_images=3)
+    folders = ["--coco", str(root), "--split", "train2017", "--cache-dir", str(tmp_path / "cache")]
+    model = ["--model", str(model_folder), "--output", str(tmp_path / "results")]
+    assert main(["evaluate", *model, *folders, "--score-threshold", "0"]) == 0
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert results and {"image_id", "category_id", "score", "segmentation"} == results[0].keys()
+    expected = evaluate_coco(root / "annotations" / "instances_train2017.json", results)
+    metrics = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert metrics["stats"] == pytest.approx(expected["stats"]) and "| AP | AP50 |" in capsys.readouterr().out
+    assert main(["evaluate", *model, *folders, "--num-frames", "3"]) == 1
+    assert "--num-frames: not with --coco" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "module"), [("train", "accelerate"), ("evaluate", "datasets")])
+def test_the_extra_that_is_missing_is_named(model_folder, data, tmp_path, capsys, monkeypatch, command, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    if command == "train":
+        assert train("cpu_small", data, tmp_path / "trained") == 1
+    else:
+        assert evaluate(model_folder, data, tmp_path / "results") == 1
+    assert f'needs {module}: pip install "ifc_hf[train]"' in capsys.readouterr().err
+
+
+def test_epochs_batch_and_patience_of_the_command(data, tmp_path, capsys):
+    options = ["--epochs", "2", "--batch", "2", "--patience", "1", "--eval-split", "valid", "--set", "save_steps=1"]
+    output = tmp_path / "trained"
+    assert train(tiny_recipe(tmp_path), data, output, *options, "learning_rate=0.0") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("schedule: 4 steps of 2 clips (2 at once, 1 processes, 1 in turn)") for line in lines)
+    state = json.loads((output / "checkpoint-2" / "trainer_state.json").read_text())
+    assert state["global_step"] == 2 and state["best_global_step"] == 1 and not (output / "checkpoint-3").exists()
+    assert (output / "training.png").stat().st_size > 1000
+
+
+def test_the_eval_split_is_scored_at_the_end_and_chooses_the_threshold(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("ifc_hf.training.trainer.best_threshold", lambda scores, lowest: 0.375)
+    output = tmp_path / "trained"
+    assert train(tiny_recipe(tmp_path), data, output, "--eval-split", "valid") == 0
+    assert IfcConfig.from_pretrained(output).default_threshold == 0.375
+    assert "after step 2:" in (output / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--patience", "2"], "--patience needs a split to score: --eval-split"),
+        (["--epochs", "2", "--set", "max_steps=3"], "max_steps=3 and num_train_epochs=2.0: give one of them"),
+        (["--batch", "1", "--set", "per_device_train_batch_size=2"], "contradicts the command's argument"),
+        (["--set", "label_smoothing_factor=0.1"], "label_smoothing_factor=0.1 is not supported"),
+    ],
+)
+def test_options_that_contradict_each_other(data, tmp_path, capsys, options, message):
+    assert train(tiny_recipe(tmp_path), data, tmp_path / "trained", *options) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_a_checkpoint_and_one_line(data, tmp_path, capsys, monkeypatch, number, exit_code):
+    loss, sent = IfcTrainer.compute_loss, []
+
+    def interrupted(self, *args, **kwargs):
+        if self.state.global_step == 1 and not sent:
+            sent.append(os.kill(os.getpid(), number))
+        return loss(self, *args, **kwargs)
+
+    monkeypatch.setattr(IfcTrainer, "compute_loss", interrupted)
+    output = tmp_path / "trained"
+    assert train(tiny_recipe(tmp_path), data, output, "--set", "max_steps=5", "save_strategy=no") == exit_code
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(
+        r"interrupted after step 2 of 5: the checkpoint .*checkpoint-2 is whole, resume from it", last_line
+    )
+    monkeypatch.setattr(IfcTrainer, "compute_loss", loss)
+    assert train(tiny_recipe(tmp_path), data, output, "--resume", "--set", "max_steps=5") == 0
+
+
+def test_a_split_without_a_track_of_a_class_is_told(data, tmp_path, caplog):
+    content = json.loads((data / "valid.json").read_text())
+    content["annotations"] = [{**a, "category_id": 1 + 2 * (a["id"] % 2)} for a in content["annotations"]]
+    (data / "val_sub.json").write_text(json.dumps(content))
+    shutil.copytree(data / "valid", data / "val_sub")
+    recipe = Recipe("for a test", {"kind": "video", "split": "train", "eval_split": "val_sub", "num_frames": 2})
+    load_rows(recipe, str(data), None, cache_dir=str(tmp_path / "cache"))
+    assert "split 'val_sub' has no track of ['square']" in caplog.text and "`ifc-hf dataset hold-out`" in caplog.text

@@ -101,9 +101,15 @@ def main() -> None:
     parser.add_argument("--kill-after", type=int)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--evaluate", action="store_true")
+    parser.add_argument("--lora", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    trainer = tiny_trainer(args.data, args.output, tiny_model(**args.config), **args.settings)
+    model = tiny_model(**args.config)
+    if args.lora:
+        from peft import LoraConfig, get_peft_model
+
+        model = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], modules_to_save=["class_head"]))
+    trainer = tiny_trainer(args.data, args.output, model, **args.settings)
     keeper = KeepGradients()
     trainer.add_callback(keeper)
     clips, epochs = trainer.train_dataset, set()
@@ -112,7 +118,9 @@ def main() -> None:
         trainer.add_callback(KillAfter(args.kill_after))
     trainer.train(resume_from_checkpoint=args.resume)
     if args.evaluate:
-        trainer.evaluate()
+        scores = {name: value for name, value in trainer.evaluate().items() if name.startswith("eval_A")}
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / f"scores.{trainer.args.process_index}.json").write_text(json.dumps(scores), encoding="utf-8")
     weights = trainer.accelerator.get_state_dict(trainer.model)  # all processes take part if they are sharded
     if trainer.is_world_process_zero():
         args.output.mkdir(parents=True, exist_ok=True)

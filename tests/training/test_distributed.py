@@ -75,6 +75,18 @@ def test_two_processes_equal_one_with_the_joined_batch(data, tmp_path):
             if name.startswith(("loss", "eval_A")):
                 assert log_two[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
     assert "eval_AP" in history(tmp_path / "two")[-1]
+    scores = [json.loads((tmp_path / "two" / f"scores.{rank}.json").read_text()) for rank in range(2)]
+    assert scores[0] == scores[1] and scores[0]["eval_AP"] == history(tmp_path / "two")[-1]["eval_AP"]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_adapters_train_and_are_scored_on_two_processes(data, tmp_path, strategy):
+    pytest.importorskip("peft", reason="peft is in the extra `test`")
+    settings = {"max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+    sharded = {"fsdp": True} if strategy == "fsdp" else {}
+    assert train(data, tmp_path, 2, "--evaluate", "--lora", **settings, **sharded) == 0
+    scores = [json.loads((tmp_path / f"scores.{rank}.json").read_text()) for rank in range(2)]
+    assert scores[0] == scores[1] and "eval_AP" in scores[0]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
