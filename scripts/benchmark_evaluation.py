@@ -161,7 +161,7 @@ def time_side(
 
 
 def load_ours(truth_path: Path, results_path: Path) -> Pairs:
-    """Read and check everything, as `evaluate_ytvis` does."""
+    """Reads and checks everything, as `evaluate_ytvis` does."""
     report = ScoringReport()
     truth = read_ground_truth(truth_path, report)
     results = read_predictions(results_path, truth.videos, truth.name)
@@ -175,7 +175,7 @@ def load_ours(truth_path: Path, results_path: Path) -> Pairs:
 
 
 def load_plain(truth_path: Path, results_path: Path) -> Pairs:
-    """Read without checks; areas mask by mask."""
+    """Reads without checks; areas mask by mask."""
     pairs: Pairs = defaultdict(lambda: ([], []))
     sides = (json.loads(truth_path.read_text("utf-8"))["annotations"], json.loads(results_path.read_text("utf-8")))
     for side, entries in enumerate(sides):

@@ -29,7 +29,7 @@ class FileError(ValueError):
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file as a whole or not at all.
+    """Writes a file as a whole or not at all.
 
     Args:
         path: Name of the result; its folder is made if it is missing. What lies there is replaced.
@@ -56,7 +56,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | os.PathLike[str], must_be_new: bool = False) -> Iterator[Path]:
-    """Write a folder as a whole or not at all; otherwise like `whole_file`.
+    """Writes a folder as a whole or not at all; otherwise like `whole_file`.
 
     Args:
         path: Name of the result. What lies there is replaced with all that it holds.
@@ -130,7 +130,7 @@ def is_running(process_id: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if there is one."""
+    """Removes a file or a folder, if there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -138,7 +138,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    """Waits until a file's content, or a folder's list of names, is on the disk."""
     is_folder = path.is_dir()
     try:
         handle = os.open(path, os.O_RDONLY)
@@ -191,7 +191,7 @@ def inside(root: str | os.PathLike[str], name: Any, allow_outside: bool = False)
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no regular file: a device or pipe would be read for ever.
+    """Refuses what is no regular file: a device or pipe would be read for ever.
 
     Raises:
         FileError: If it is missing or something else.
@@ -237,7 +237,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = None) -> None:
-    """Write a JSON file as a whole or not at all."""
+    """Writes a JSON file as a whole or not at all."""
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         json.dump(content, stream, indent=indent)
         if indent is not None:
@@ -245,7 +245,7 @@ def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file as a whole or not at all."""
+    """Writes a text file as a whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -83,7 +83,7 @@ def test_blocks_that_are_not_run_say_why(document):
         assert block.reason is None or len(block.reason) >= SHORTEST_REASON, block.place
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_runs(document, tmp_path):
     blocks = [block for block in blocks_of(document) if block.reason is None]

@@ -98,7 +98,7 @@ def _load_pickle(file: BinaryIO, path: Path) -> Any:
 
 
 def _check_declared_numbers(file: BinaryIO) -> None:
-    """Refuse a pickle that numbers its objects beyond their count: reading it allocates memory up to that number."""
+    """Refuses a pickle that numbers its objects beyond their count: reading it allocates memory up to that number."""
     try:
         for count, (opcode, number, _) in enumerate(pickletools.genops(file)):
             if opcode.name.endswith("PUT") and int(number or 0) > count:

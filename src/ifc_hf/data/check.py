@@ -21,7 +21,7 @@ def check_split(
     every_frame: bool = True,
     allow_outside: bool = False,
 ) -> list[Problem]:
-    """Check annotations and frames.
+    """Checks annotations and frames.
 
     Beyond what loading checks: the size of every frame, boxes that are off their masks, masks without a pixel, file
     names that are there twice, classes that never occur.
@@ -59,7 +59,7 @@ def check_split(
 def read_split(
     root: str | os.PathLike[str], version: str | None = None, split: str = "train", allow_outside: bool = False
 ) -> tuple[SplitLocation, ParsedSplit]:
-    """Find and parse a split, without `datasets` and its cache.
+    """Finds and parses a split, without `datasets` and its cache.
 
     Args:
         root: As for `load_ytvis` or `load_coco`.
@@ -84,7 +84,7 @@ def read_split(
 
 
 def read_annotations(annotation_file: Path, is_coco: bool = False) -> ParsedSplit:
-    """Read and parse an annotation file in YouTube-VIS or COCO format."""
+    """Reads and parses an annotation file in YouTube-VIS or COCO format."""
     content, file = read_data_file(annotation_file), str(annotation_file)
     if is_coco:
         return parse_ytvis(coco_as_ytvis(content, file), file, noun="image")

@@ -12,7 +12,7 @@ from .frames import open_picture
 
 
 def open_frame(frame: Any, where: str) -> Image.Image:
-    """Read one picture as upright RGB.
+    """Reads one picture as upright RGB.
 
     Args:
         frame: `{"path": ..., "bytes": ...}` as undecoded `datasets` images come (one may be None), or a PIL image.

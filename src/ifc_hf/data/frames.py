@@ -22,7 +22,7 @@ MISSING = "missing frame"
 
 @contextmanager
 def open_picture(source: str | os.PathLike[str] | io.BytesIO, what: str) -> Iterator[Image.Image]:
-    """Open a picture of somebody else; nothing but its header is read before its pixels are asked for.
+    """Opens a picture of somebody else; nothing but its header is read before its pixels are asked for.
 
     Args:
         source: A regular file, or its bytes.

@@ -119,7 +119,7 @@ def has_annotations(dataset: Rows) -> bool:
 
 
 def read_label_map(mapping: Mapping[str, str | None] | str | os.PathLike[str]) -> dict[str, str | None]:
-    """Read a map of class names.
+    """Reads a map of class names.
 
     Args:
         mapping: `{"name in the data": "name wanted"}`, or a JSON file with it; null leaves a class's objects out.
@@ -137,7 +137,7 @@ def read_label_map(mapping: Mapping[str, str | None] | str | os.PathLike[str]) -
 def map_labels(
     dataset: Rows, mapping: Mapping[str, str | None] | str | os.PathLike[str], label_names: list[str] | None = None
 ) -> Rows:
-    """Give objects the classes of another data set.
+    """Gives objects the classes of another data set.
 
     Args:
         dataset: Rows of `load_ytvis` or `load_coco`.

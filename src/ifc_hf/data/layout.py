@@ -86,7 +86,7 @@ def is_held_out(video_id: int) -> bool:
 
 
 def locate_ytvis(root: str | os.PathLike[str], version: str | None = None, split: str = "train") -> SplitLocation:
-    """Find a split's annotation file and frames.
+    """Finds a split's annotation file and frames.
 
     Args:
         root: The data set's folder, or the folder that holds it under its usual name (`ytvis_2019`, `ovis`, ...).
@@ -148,7 +148,7 @@ def existing_root(root: str | os.PathLike[str] | None, option: str) -> str | os.
 
 
 def locate_coco(root: str | os.PathLike[str], split: str = "train2017") -> SplitLocation:
-    """Find `annotations/instances_<split>.json` and the folder `<split>`, or `<split>/_annotations.coco.json`.
+    """Finds `annotations/instances_<split>.json` and the folder `<split>`, or `<split>/_annotations.coco.json`.
 
     Args:
         root: The `coco` folder, or the folder that holds it.

@@ -56,7 +56,7 @@ class SplitStats:
 
 
 def describe_split(split: ParsedSplit) -> SplitStats:
-    """Count what a split holds.
+    """Counts what a split holds.
 
     Args:
         split: Of `read_split`.

@@ -59,7 +59,7 @@ class Report(Protocol):
     for_training: bool
 
     def problem(self, problem: Problem) -> None:
-        """Keep or raise what is wrong with a file, category or video.
+        """Keeps or raises what is wrong with a file, category or video.
 
         Raises:
             ValueError: If the first problem ends the reading.
@@ -74,7 +74,7 @@ class Report(Protocol):
         fatal: bool = True,
         tolerable: bool = False,
     ) -> None:
-        """Keep or raise what is wrong with a track.
+        """Keeps or raises what is wrong with a track.
 
         Args:
             entry: Where it is.
@@ -105,7 +105,7 @@ class Draft:
 
 
 def read_tracks(entries: Sequence[Entry], category_ids: Container[int], report: Report) -> list[TrackRecord | None]:
-    """Read and check tracks; their masks are decompressed and measured together.
+    """Reads and checks tracks; their masks are decompressed and measured together.
 
     Args:
         entries: With `category_id`, `segmentations`, and optionally `iscrowd`, `areas`, `bboxes` (xywh); predictions
@@ -170,7 +170,7 @@ def _read_structure(entry: Entry, category_ids: Container[int], report: Report) 
 
 
 def _compress(draft: Draft, segmentations: Sequence[Any], report: Report) -> None:
-    """Bring the masks into one form; strings are not checked yet."""
+    """Brings the masks into one form; strings are not checked yet."""
     entry, video = draft.entry, draft.entry.video
     size = [video.height, video.width]
     differs = False
@@ -196,7 +196,7 @@ def _compress(draft: Draft, segmentations: Sequence[Any], report: Report) -> Non
 
 
 def _measure(drafts: Sequence[Draft], report: Report) -> None:
-    """Fill in areas and boxes of the masks; where one of many can't be used, look at each track and frame alone."""
+    """Fills in areas and boxes of the masks; where one of many can't be used, looks at each track and frame alone."""
     kept = [draft for draft in drafts if not draft.is_refused]
     rles = [draft.segmentations[frame] for draft in kept for frame in draft.present]
     try:
@@ -285,7 +285,7 @@ def _boxes_as_array(listed: Sequence[Any]) -> npt.NDArray[np.float64] | None:
 
 
 def _report_boxes(draft: Draft, listed: Sequence[Any], report: Report) -> None:
-    """Say which boxes can't be used."""
+    """Says which boxes can't be used."""
     for frame, (segmentation, box) in enumerate(zip(draft.segmentations, listed, strict=True)):
         kind = "None in the wrong place"
         if segmentation is None and not _is_no_box(box):
@@ -312,7 +312,7 @@ def _is_no_box(box: Any) -> bool:
 def _compare_boxes(
     draft: Draft, boxes: npt.NDArray[np.float64], mask_boxes: npt.NDArray[np.float64], report: Report
 ) -> None:
-    """Note boxes with a side more than `BOX_TOLERANCE_PIXELS` from the mask's own."""
+    """Notes boxes with a side more than `BOX_TOLERANCE_PIXELS` from the mask's own."""
     sides, mask_sides = (
         np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) for xywh in (boxes, mask_boxes)
     )

@@ -20,7 +20,7 @@ STATISTICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100",
 
 
 def evaluate_coco(ground_truth: JsonSource, predictions: JsonSource) -> Scores:
-    """Score masks in images with the COCO evaluator.
+    """Scores masks in images with the COCO evaluator.
 
     Args:
         ground_truth: Path or parsed JSON in the format of COCO's instances.

@@ -34,7 +34,7 @@ class ScoringReport:
         self.tolerated: list[str] = []
 
     def problem(self, problem: Problem) -> None:
-        """Raise a problem of a file, category or video."""
+        """Raises a problem of a file, category or video."""
         raise ValueError(str(problem))
 
     def __call__(
@@ -46,14 +46,14 @@ class ScoringReport:
         fatal: bool = True,
         tolerable: bool = False,
     ) -> None:
-        """Raise a problem of a track, or keep it for the warning."""
+        """Raises a problem of a track, or keeps it for the warning."""
         place = entry.where if frame is None else f"{entry.where}, frame {frame}"
         if fatal and (self.strict or not tolerable):
             raise ValueError(f"{place}: {message}")
         self.tolerated.append(f"{place}: {message}")
 
     def warn(self) -> None:
-        """Warn once of what was accepted so far."""
+        """Warns once of what was accepted so far."""
         if self.tolerated:
             more = f" (and {len(self.tolerated) - 1} more)" if len(self.tolerated) > 1 else ""
             warnings.warn(f"scored as the official evaluator does: {self.tolerated[0]}{more}", stacklevel=3)
@@ -79,7 +79,7 @@ class Predictions:
 
 
 def read_ground_truth(source: JsonSource, report: ScoringReport) -> GroundTruth:
-    """Read an annotation file of the YouTube-VIS format; its masks are read by `read_video`.
+    """Reads an annotation file of the YouTube-VIS format; its masks are read by `read_video`.
 
     Args:
         source: Path, or the parsed JSON: a dict with `videos`, `categories`, `annotations`.
@@ -98,7 +98,7 @@ def read_ground_truth(source: JsonSource, report: ScoringReport) -> GroundTruth:
 
 
 def read_predictions(source: JsonSource, videos: Mapping[int, VideoRecord], truth_name: str) -> Predictions:
-    """Read a result file: a list of `{video_id, category_id, score, segmentations}`; masks are read by `read_video`.
+    """Reads a result file: a list of `{video_id, category_id, score, segmentations}`; masks are read by `read_video`.
 
     Args:
         source: Path or parsed JSON.

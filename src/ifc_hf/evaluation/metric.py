@@ -69,13 +69,13 @@ class YtvisMap(evaluate.Metric):
         )
 
     def add(self, *, prediction: Mapping[str, Any], reference: Mapping[str, Any], **kwargs: Any) -> None:
-        """Add one video; other keys than those of the features are left out."""
+        """Adds one video; other keys than those of the features are left out."""
         super().add(prediction=_to_row(prediction), reference=_to_row(reference, is_reference=True), **kwargs)
 
     def add_batch(
         self, *, predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], **kwargs: Any
     ) -> None:
-        """Add some videos; other keys than those of the features are left out."""
+        """Adds some videos; other keys than those of the features are left out."""
         rows = [_to_row(row) for row in predictions]
         super().add_batch(
             predictions=rows, references=[_to_row(row, is_reference=True) for row in references], **kwargs
@@ -88,7 +88,7 @@ class YtvisMap(evaluate.Metric):
         categories: Mapping[int, str] | Sequence[Mapping[str, Any]] | None = None,
         **parameters: Any,
     ) -> Scores:
-        """Score the rows that were added.
+        """Scores the rows that were added.
 
         Raises:
             ValueError: If two rows of a pair are of different videos, or a track is malformed.

@@ -51,7 +51,7 @@ def match_tracks(
     ious: FloatArray,
     settings: EvaluationSettings,
 ) -> MatchRecord:
-    """Match greedily, by descending score, for all area ranges and thresholds at once.
+    """Matches greedily, by descending score, for all area ranges and thresholds at once.
 
     A detection takes the free annotated track with the highest IoU, at equal IoU the later one; a crowd stays free.
     Tracks that count come before ignored ones (crowds, areas out of range), whatever the IoU.

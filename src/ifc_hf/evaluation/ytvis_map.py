@@ -42,7 +42,7 @@ def evaluate_ytvis(
     strict: bool = False,
     progress: bool = False,
 ) -> Scores:
-    """Score a result file against an annotation file.
+    """Scores a result file against an annotation file.
 
     Letters: T IoU thresholds, R recall thresholds, K categories, A area ranges, M limits of detections.
 
@@ -153,7 +153,7 @@ class YtvisAccumulator:
         length: int | None = None,
         strict: bool = False,
     ) -> list[Overlaps]:
-        """Add one video, its entries as in the files (see `evaluate_ytvis`).
+        """Adds one video, its entries as in the files (see `evaluate_ytvis`).
 
         Args:
             video_id: Each video once. Detections with equal scores are ordered by it.
@@ -191,7 +191,7 @@ class YtvisAccumulator:
     def add_tracks(
         self, video_id: int, ground_truth: Sequence[TrackRecord], predictions: Sequence[TrackRecord]
     ) -> list[Overlaps]:
-        """Add one video's tracks; those of unknown categories are left out.
+        """Adds one video's tracks; those of unknown categories are left out.
 
         Returns:
             What was compared, one for every category with tracks. It is not kept.
@@ -217,7 +217,7 @@ class YtvisAccumulator:
         return overlaps
 
     def merge(self, other: "YtvisAccumulator") -> None:
-        """Take over another process' videos; those that are here already count once, as samplers repeat some.
+        """Takes over another process' videos; those that are here already count once, as samplers repeat some.
 
         Raises:
             ValueError: If the other one counts other categories.

@@ -19,7 +19,7 @@ Frame = Image.Image | Tensor
 
 
 def split_videos(images: Any) -> tuple[list[list[Any]], bool]:
-    """Sort the input into videos of raw frames.
+    """Sorts the input into videos of raw frames.
 
     Args:
         images: One frame, one video (a list of frames, or a 4-D array or tensor), or several (a list of videos, or a
@@ -37,7 +37,7 @@ def split_videos(images: Any) -> tuple[list[list[Any]], bool]:
 
 
 def to_frame(image: Any, channels_first: bool | None = None) -> Frame:
-    """Bring one raw frame into working form, without copying where possible.
+    """Brings one raw frame into working form, without copying where possible.
 
     Args:
         image: PIL image of any mode, or an array or tensor (H, W, 3) or (3, H, W), uint8 or float (values on the
@@ -131,7 +131,7 @@ def resized_size_hw(size_hw: tuple[int, int], size: SizeDict) -> tuple[int, int]
 
 
 def resize_frame(frame: Frame, size_hw: tuple[int, int], resample: int) -> Tensor:
-    """Resize one frame; uint8 frames on the CPU exactly as Pillow does it.
+    """Resizes one frame; uint8 frames on the CPU exactly as Pillow does it.
 
     Args:
         frame: PIL image or (3, H, W) tensor.

@@ -104,7 +104,7 @@ class IfcImageProcessor(BaseImageProcessor):
         instance_id_to_semantic_id: Any = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Turn videos, and annotations if given, into model inputs.
+        """Turns videos, and annotations if given, into model inputs.
 
         Args:
             videos: One video or a list of them. A video is a list of PIL images, a (L, H0, W0, 3) array or a
@@ -303,7 +303,7 @@ class IfcImageProcessor(BaseImageProcessor):
         return_tensors: str | None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Resize, normalise and pad videos of frames in working form."""
+        """Resizes, normalises and pads videos of frames in working form."""
         if do_rescale:
             images = [in_full_range(video) for video in images]
         sizes_hw = [self._resized_hw(frame_size_hw(video[0]), do_resize, size) for video in images]
@@ -378,7 +378,7 @@ def _padded_size_hw(
 
 
 def _resize_named(job: tuple[Frame, tuple[int, int], str], resample: int) -> Tensor:
-    """Resize a frame; an error, also of a file that only now is decoded, names it."""
+    """Resizes a frame; an error, also of a file that only now is decoded, names it."""
     frame, size_hw, where = job
     try:
         return resize_frame(frame, size_hw, resample)
@@ -387,7 +387,7 @@ def _resize_named(job: tuple[Frame, tuple[int, int], str], resample: int) -> Ten
 
 
 def _map_in_threads(function: Callable[[Any], Tensor], items: list[Any]) -> list[Tensor]:
-    """Apply a function that releases the GIL, as Pillow's and torch's do, in as many threads as torch may use."""
+    """Applies a function that releases the GIL, as Pillow's and torch's do, in as many threads as torch may use."""
     num_threads = min(torch.get_num_threads(), len(items))
     if num_threads == 1:  # as in the workers of a data loader
         return [function(item) for item in items]

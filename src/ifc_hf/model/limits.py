@@ -72,7 +72,7 @@ def check_size_hw(height: Any, width: Any, what: str) -> tuple[int, int]:
 
 
 def check_count(count: int, limit: int, what: str) -> None:
-    """Refuse a number of things beyond its limit.
+    """Refuses a number of things beyond its limit.
 
     Raises:
         ValueError: If there are more.
@@ -82,7 +82,7 @@ def check_count(count: int, limit: int, what: str) -> None:
 
 
 def check_between(number: int, least: int, greatest: int, name: str) -> None:
-    """Refuse a number of a configuration beyond its range.
+    """Refuses a number of a configuration beyond its range.
 
     Raises:
         ValueError: If it is below `least` or above `greatest`.

@@ -30,7 +30,7 @@ WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)  # before a lost source is opened aga
 
 
 def read_address(address: str, is_live: bool = False) -> Reading:
-    """Read what lies at an address; a source without end is opened again when it breaks off.
+    """Reads what lies at an address; a source without end is opened again when it breaks off.
 
     Args:
         address: `scheme://...`
@@ -75,7 +75,7 @@ def downloaded(address: str, reason: VideoError) -> IO[bytes]:
 
 
 def read_camera(index: int) -> Reading:
-    """Read a camera by its number.
+    """Reads a camera by its number.
 
     Raises:
         VideoError: If there is no such camera, or it can't be opened.
@@ -86,7 +86,7 @@ def read_camera(index: int) -> Reading:
 def read_live(
     name: str, container: av.container.InputContainer, connect: Callable[[], av.container.InputContainer]
 ) -> Reading:
-    """Read a source without end.
+    """Reads a source without end.
 
     Args:
         name: What messages call it.
@@ -126,7 +126,7 @@ def decode_live(
 
 
 def open_camera(index: int) -> av.container.InputContainer:
-    """Open a camera by its number, through the platform's capture device.
+    """Opens a camera by its number, through the platform's capture device.
 
     Raises:
         VideoError: If there is no such camera, or it can't be opened.

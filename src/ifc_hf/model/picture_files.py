@@ -20,7 +20,7 @@ FORMATS_OF_16_BIT = ("PNG", "PPM")  # that Pillow may give as 32-bit integers
 
 
 def read_pictures(name: str, files: Sequence[Path]) -> Reading:
-    """Read picture files as the frames of one video, 25 a second.
+    """Reads picture files as the frames of one video, 25 a second.
 
     Raises:
         VideoError: If none of them can be read.
@@ -30,7 +30,7 @@ def read_pictures(name: str, files: Sequence[Path]) -> Reading:
 
 
 def read_animation(file: Path) -> Reading:
-    """Read an animated picture (WebP, PNG), or a TIFF of several pages, as a video.
+    """Reads an animated picture (WebP, PNG), or a TIFF of several pages, as a video.
 
     Raises:
         VideoError: If no frame can be read.
@@ -42,7 +42,7 @@ def read_animation(file: Path) -> Reading:
 
 
 def start_reading(name: str, timed: Iterator[tuple[float, Frame]], report: Report, num_frames: int) -> Reading:
-    """Read the first picture, which tells the size."""
+    """Reads the first picture, which tells the size."""
     first = next(timed, None)
     if first is None:
         raise VideoError(report.bad_reason or f"{name}: {report.end_reason or 'holds no picture'}")
@@ -51,7 +51,7 @@ def start_reading(name: str, timed: Iterator[tuple[float, Frame]], report: Repor
 
 
 def timed_pictures(files: Sequence[Path], report: Report) -> Iterator[tuple[float, Frame]]:
-    """Read pictures one by one; one that can't be read is left out, and the others keep their times."""
+    """Reads pictures one by one; one that can't be read is left out, and the others keep their times."""
     for index, file in enumerate(files):
         try:
             with Image.open(file) as image:

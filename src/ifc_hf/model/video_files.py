@@ -110,7 +110,7 @@ def regular(path: Path) -> Path:
 
 
 def open_video(source: Path | str | IO[bytes], **options: Any) -> av.container.InputContainer:
-    """Open a file, an address or a file object.
+    """Opens a file, an address or a file object.
 
     Args:
         source: What to open.
@@ -154,7 +154,7 @@ def input_format(name: str) -> str | None:
 
 
 def read_container(name: str, container: av.container.InputContainer, file: Path | IO[bytes] | None = None) -> Reading:
-    """Read an opened container, which is closed at the end.
+    """Reads an opened container, which is closed at the end.
 
     Args:
         name: What messages call it.
@@ -171,7 +171,7 @@ def read_container(name: str, container: av.container.InputContainer, file: Path
 
 
 def start_video(name: str, decoded: Iterator[Decoded], report: Report, is_cut_off: bool = False) -> Reading:
-    """Decode the first frame, which tells what is still unknown.
+    """Decodes the first frame, which tells what is still unknown.
 
     Raises:
         VideoError: If there is no frame.

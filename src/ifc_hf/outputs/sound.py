@@ -29,7 +29,7 @@ Timed = Iterator[tuple[float, Any]]  # packets, each with the time in seconds at
 
 
 def add_sound(silent: Path, source: str, output: Path, start: float, end: float) -> bool:
-    """Write a video with the first sound track of another one.
+    """Writes a video with the first sound track of another one.
 
     Args:
         silent: The video.

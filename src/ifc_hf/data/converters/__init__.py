@@ -54,7 +54,7 @@ def convert(
     classes: AnyPath | None = None,
     allow_outside: bool = False,
 ) -> WrittenSplit:
-    """Convert annotations to a split in the official layout: `<split>.json` and `<split>/JPEGImages/<video>/<frame>`.
+    """Converts annotations to a split in the official layout: `<split>.json` and `<split>/JPEGImages/<video>/<frame>`.
 
     Args:
         source: The annotation file or folder, or a zip archive of it.
@@ -93,7 +93,7 @@ def merge(
     classes: AnyPath | None = None,
     allow_outside: bool = False,
 ) -> WrittenSplit:
-    """Merge one split of several data sets in the YouTube-VIS format; see `read_sets`.
+    """Merges one split of several data sets in the YouTube-VIS format; see `read_sets`.
 
     Args:
         sources: The data sets' folders.

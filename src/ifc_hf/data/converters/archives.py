@@ -18,7 +18,7 @@ from .common import fail
 
 @contextmanager
 def unpacked(source: Path) -> Iterator[Path]:
-    """Yield the folder with an archive's files, or the source itself if it is no archive.
+    """Yields the folder with an archive's files, or the source itself if it is no archive.
 
     Raises:
         DataSetError: If the archive is broken, has a name that leads out of it, a link, a name that is there twice,

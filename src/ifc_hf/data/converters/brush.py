@@ -11,7 +11,7 @@ from ...model.rle import SegmentationError
 
 
 def decode_brush_rle(data: list[int], max_values: int = 4 * LIMITS.pixels) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Decode the bytes of a brush mask to the flat RGBA picture, in time linear in the bytes and values.
+    """Decodes the bytes of a brush mask to the flat RGBA picture, in time linear in the bytes and values.
 
     A stream of bits, highest first: 32 bits number of values, 5 bits size of a value minus 1, four times 4 bits size
     of a run length minus 1. Then blocks: 1 bit "is a run", 2 bits which of the four sizes, the length minus 1 in that

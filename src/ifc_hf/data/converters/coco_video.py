@@ -66,7 +66,7 @@ class _Annotation(Record):
 
 
 def read_coco_video(source: Path, frames: Path | None, allow_outside: bool) -> Source:
-    """Read a COCO file of videos.
+    """Reads a COCO file of videos.
 
     Images are grouped by `video_id`, or else by the folder in their `file_name`, and sorted by `frame_id` (or
     `frame_index`), or else by name.
@@ -132,7 +132,7 @@ def _class_names(content: _File, result: Source) -> dict[Identity, str]:
 def _group(
     content: _File, images: Sequence[_Image], folder: Path, allow_outside: bool, result: Source
 ) -> dict[Identity, tuple[AnnotatedVideo, int]]:
-    """Add the videos to the result; returns video and frame index of every image id."""
+    """Adds the videos to the result; returns video and frame index of every image id."""
     file = result.file
     groups: dict[tuple[str, Identity], list[_Image]] = {}
     for image in images:

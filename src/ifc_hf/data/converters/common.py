@@ -77,7 +77,7 @@ class AnnotatedVideo:
         crowd: bool = False,
         join: bool = False,
     ) -> None:
-        """Add a mask to a track.
+        """Adds a mask to a track.
 
         Args:
             track: Identity of the object within the video.
@@ -123,14 +123,14 @@ class Source:
     def leave_out(
         self, kind: str, message: str, video: str | None = None, track: object = None, frame: int | None = None
     ) -> None:
-        """Note something that is left out."""
+        """Notes something that is left out."""
         self.left_out.append(_problem(kind, message, self.file, video, track, frame, fatal=False))
 
 
 def fail(
     kind: str, message: str, file: str, video: str | None = None, track: object = None, frame: int | None = None
 ) -> NoReturn:
-    """Raise a `DataSetError` with one problem."""
+    """Raises a `DataSetError` with one problem."""
     raise DataSetError([_problem(kind, message, file, video, track, frame)])
 
 

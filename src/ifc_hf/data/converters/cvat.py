@@ -65,7 +65,7 @@ class _Video:
 
 
 def read_cvat_xml(source: Path, frames: Path | None, allow_outside: bool) -> Source:
-    """Read the export of a task, a job or a project of videos.
+    """Reads the export of a task, a job or a project of videos.
 
     Frame numbers are those of the video that was uploaded: index i of a task is frame `start_frame + step * i`. CVAT
     writes the shapes between keyframes, too; a frame between two of an object's shapes that has none and isn't marked

@@ -65,7 +65,7 @@ class TaskFrames:
 def find_frames(
     tasks: Sequence[CvatTask], xml_file: Path, frames: Path | None, allow_outside: bool
 ) -> Iterator[TaskFrames]:
-    """Find the pictures of every task of an export.
+    """Finds the pictures of every task of an export.
 
     Args:
         tasks: All of the export.

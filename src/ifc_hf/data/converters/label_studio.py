@@ -64,7 +64,7 @@ class _Brush(Record):
 
 
 def read_label_studio(source: Path, frames: Path | None, allow_outside: bool) -> Source:
-    """Read the JSON export of a project whose tasks are the frames of one video.
+    """Reads the JSON export of a project whose tasks are the frames of one video.
 
     Of a task's annotations, the first ground truth counts, or else the first one; skipped ones, drafts and predictions
     don't. Objects are told apart by a per-region `Number` or `TextArea` whose name contains "track"; a label that is

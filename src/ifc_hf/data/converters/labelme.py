@@ -34,7 +34,7 @@ class _Shape(Record):
 
 
 def read_labelme(source: Path, frames: Path | None, allow_outside: bool) -> Source:
-    """Read labelme files: every folder that holds some is a video, and all its pictures are frames.
+    """Reads labelme files: every folder that holds some is a video, and all its pictures are frames.
 
     labelme has no tracks. Shapes of one label and `group_id` are one object, within a frame and from frame to frame. A
     shape without `group_id` is identified by its label, which then must be there once per frame. A frame without JSON

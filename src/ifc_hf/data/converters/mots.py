@@ -21,7 +21,7 @@ ONLY_CLASS = "object"  # of plain numbers without labels.txt
 
 
 def read_mots_png(source: Path, frames: Path | None, allow_outside: bool) -> Source:
-    """Read a MOTS PNG export: every folder with `instances` (and `images` beside it) is a video.
+    """Reads a MOTS PNG export: every folder with `instances` (and `images` beside it) is a video.
 
     A value is 1000 * class + instance, the class counted from 1 in `labels.txt`; or all values of a video are plain
     numbers 1, 2, ..., where `labels.txt` has one class at most.

@@ -23,7 +23,7 @@ class Record(msgspec.Struct):
 
 
 def read_as(kind: type[T], value: Any, file: str, place: str) -> T:
-    """Check a value of a JSON file against a type.
+    """Checks a value of a JSON file against a type.
 
     Args:
         kind: A `Record`, or any other type that msgspec knows.
@@ -38,13 +38,13 @@ def read_as(kind: type[T], value: Any, file: str, place: str) -> T:
 
 
 def read_list(kind: type[T], values: Any, file: str, place: str) -> list[T]:
-    """Check every entry of a list; otherwise like `read_as`."""
+    """Checks every entry of a list; otherwise like `read_as`."""
     entries = read_as(list[Any], values, file, place)
     return [_convert(kind, entry, file, f"{place}[{index}]", strict=True) for index, entry in enumerate(entries)]
 
 
 def read_texts(kind: type[T], texts: Mapping[str, str], file: str, place: str) -> T:
-    """Check texts, as XML has them: "7" is an integer where one is declared; otherwise like `read_as`."""
+    """Checks texts, as XML has them: "7" is an integer where one is declared; otherwise like `read_as`."""
     return _convert(kind, texts, file, place, strict=False)
 
 

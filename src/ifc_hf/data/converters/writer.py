@@ -25,7 +25,7 @@ JPEG_QUALITY = 95
 def write_ytvis(
     source: Source, output: str | os.PathLike[str], split: str = "train", classes: Sequence[str] | None = None
 ) -> Path:
-    """Write `<output>/<split>/JPEGImages/<video>/<frame>` and then `<output>/<split>.json`.
+    """Writes `<output>/<split>/JPEGImages/<video>/<frame>` and then `<output>/<split>.json`.
 
     Pictures are copied as they are; of a video file the frames are decoded and written as JPEG.
 
@@ -105,7 +105,7 @@ def _columns(video: AnnotatedVideo, identity: object, track: Track, source: Sour
 
 
 def _write_frames(video: AnnotatedVideo, folder: Path, file: str) -> list[str]:
-    """Copy or decode the frames; returns their names."""
+    """Copies or decodes the frames; returns their names."""
     if isinstance(video.frames, VideoPictures):
         return _decode_frames(video, video.frames, folder, file)
     names = [f"{index:05d}{path.suffix.lower()}" for index, path in enumerate(video.frames)]

@@ -15,7 +15,7 @@ from .pictures import below
 
 
 def read_sets(roots: Sequence[Path], split: str, allow_outside: bool) -> Source:
-    """Read one split of several data sets.
+    """Reads one split of several data sets.
 
     Classes are one if their names are equal, whatever their ids. A video keeps its name; where two sets have a video
     of that name, the set's is put before it.
