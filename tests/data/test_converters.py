@@ -4,27 +4,40 @@ import base64
 import io
 import json
 import math
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from annotation_files import CVAT_POLYGON, HEIGHT, WIDTH, cvat_xml, write_frames
+from annotation_files import (
+    CVAT_POLYGON,
+    HEIGHT,
+    TRIANGLE,
+    WIDTH,
+    coco_content,
+    coco_video,
+    cvat,
+    cvat_polygon,
+    cvat_task,
+    cvat_xml,
+    encode_brush,
+    labelme,
+    labelme_content,
+    triangle,
+    write_frames,
+    write_video,
+)
 from ifc_hf.data.check import check_split, read_split
-from ifc_hf.data.converters import convert
+from ifc_hf.data.converters import convert, merge
 from ifc_hf.data.converters.brush import decode_brush_rle
 from ifc_hf.data.converters.common import AnnotatedVideo, Source
 from ifc_hf.data.converters.writer import write_ytvis
 from ifc_hf.data.problems import DataSetError
-from ifc_hf.model.masks import decode_rle, decode_segmentation
+from ifc_hf.model.masks import decode_rle
 
-TRIANGLE = [4.0, 3.0, 24.0, 3.0, 14.0, 17.0]
 MASK = np.zeros((HEIGHT, WIDTH), dtype=bool)
 MASK[5:9, 10:17], MASK[6, 12] = True, False
-
-
-def triangle() -> np.ndarray:
-    return decode_segmentation([TRIANGLE], HEIGHT, WIDTH)
 
 
 def converted(tmp_path, source, source_format, **kwargs):
@@ -167,19 +180,6 @@ def test_coco_video(tmp_path, dialect):
         convert(tmp_path / "coco", "coco-video", tmp_path / "out")
 
 
-def encode_brush(values: np.ndarray) -> list[int]:
-    """The bit stream that `decode_brush_rle` describes: runs of equal values, and one literal block at the end."""
-    bits = f"{values.size:032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
-    changes = np.flatnonzero(np.diff(values)) + 1
-    blocks = np.split(values, changes)
-    for block in blocks[:-1]:
-        bits += f"1{3:02b}{block.size - 1:016b}{block[0]:08b}"
-    tail = blocks[-1]
-    bits += f"0{3:02b}{tail.size - 1:016b}" + "".join(f"{value:08b}" for value in tail)
-    bits += "0" * (-len(bits) % 8)
-    return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
-
-
 def test_label_studio(tmp_path):
     write_frames(tmp_path, ["a.jpg", "b.jpg"])
     rgba = np.repeat(MASK.astype(np.uint8)[..., None] * 255, 4, axis=-1)
@@ -247,3 +247,111 @@ def test_frames_are_not_replaced_by_their_own_copies(tmp_path):
     with pytest.raises(DataSetError, match="its frames lie in .*clip, where they are to be written"):
         convert(tmp_path / "out/train/JPEGImages/clip", "labelme", tmp_path / "out")
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+def classes_of(json_file):
+    return [(category["id"], category["name"]) for category in json.loads(json_file.read_text())["categories"]]
+
+
+def test_all_splits_number_their_classes_in_the_same_way(tmp_path):
+    labels = {"train": ["cat", "dog", "fish"], "valid": ["fish", "dog"], "test": ["bird"]}
+    for split, names in labels.items():
+        shapes = [labelme_content(label=name)["shapes"][0] for name in names]
+        labelme(tmp_path / split / "clip", {**labelme_content(), "shapes": shapes})
+    out = tmp_path / "out"
+    for split in ("train", "valid"):
+        written = convert(tmp_path / split, "labelme", out, split)
+        assert classes_of(written.json_file) == [(1, "cat"), (2, "dog"), (3, "fish")]
+    with pytest.raises(DataSetError, match=r"class 'bird' is none of .*valid\.json: .*; name all with --classes"):
+        convert(tmp_path / "test", "labelme", out, "test")
+    assert sorted(path.name for path in out.iterdir()) == ["train", "train.json", "valid", "valid.json"]
+    for file, text in (
+        ("classes.txt", "\ufefffish\nbird\n\ndog\ncat\n"),
+        ("names.json", '["fish", "bird", "dog", "cat"]'),
+    ):
+        (tmp_path / file).write_text(text)
+        with pytest.raises(DataSetError, match=r"train\.json: numbers its classes as .*expected one numbering"):
+            convert(tmp_path / "test", "labelme", out, "test", classes=tmp_path / file)
+        for split in labels:
+            written = convert(tmp_path / split, "labelme", tmp_path / file[:3], split, classes=tmp_path / file)
+            assert classes_of(written.json_file) == [(1, "fish"), (2, "bird"), (3, "dog"), (4, "cat")]
+    (split,) = [read_split(tmp_path / "cla", split="valid")[1]]
+    assert sorted(split.label_names[track["category"]] for track in split.videos[0]["objects"]) == ["dog", "fish"]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "expected names, each of them once"), ("a\nb\na\n", "twice: .*'a'"), ('{"a": 1}', "expected `array`"),
+    ('["a", 1]', r"classes\[1\]: expected `str`"),
+])  # fmt: skip
+def test_bad_class_files(tmp_path, text, message):
+    file = tmp_path / ("classes.json" if text[:1] in ("{", "[") else "classes.txt")
+    file.write_text(text)
+    with pytest.raises(DataSetError, match=message):
+        convert(labelme(tmp_path / "in"), "labelme", tmp_path / "out", classes=file)
+
+
+def test_merge(tmp_path):
+    for name, label in (("one", "cat"), ("two", "dog"), ("three", "cat")):
+        labelme(tmp_path / "in" / name / "clip", labelme_content(label=label))
+        convert(tmp_path / "in" / name, "labelme", tmp_path / name)
+    coco = coco_content()
+    for annotation in coco["annotations"]:
+        annotation["iscrowd"] = 1
+    convert(coco_video(tmp_path / "in/four", coco), "coco-video", tmp_path / "four")
+    sets = [tmp_path / name for name in ("one", "two", "three", "four")]
+    written = merge(sets, tmp_path / "all")
+    assert not check_split(tmp_path / "all") and not written.left_out
+    content = json.loads(written.json_file.read_text())
+    assert classes_of(written.json_file) == [(1, "cat"), (2, "dog")]
+    assert [video["id"] for video in content["videos"]] == [1, 2, 3, 4]
+    assert [video["file_names"][0] for video in content["videos"]] == [
+        f"{name}_clip/00000.png" for name in ("one", "two", "three", "four")
+    ]
+    found = [(a["id"], a["video_id"], a["category_id"], a["iscrowd"]) for a in content["annotations"]]
+    assert found == [(1, 1, 1, 0), (2, 2, 2, 0), (3, 3, 1, 0), (4, 4, 1, 1)]
+    for annotation in content["annotations"]:
+        same([rle and decode_rle(rle) for rle in annotation["segmentations"]], [triangle(), None, triangle()])
+    assert len(list((tmp_path / "all").rglob("*.png"))) == 12
+
+
+def test_merge_refuses_what_is_not_exact(tmp_path):
+    for name, label in (("one", "tennis racket"), ("two", "Tennis_racket")):
+        labelme(tmp_path / "in" / name / name, labelme_content(label=label))
+        convert(tmp_path / "in" / name, "labelme", tmp_path / name)
+    with pytest.raises(DataSetError, match="class 'Tennis_racket', and 'tennis racket' in .*: make the names equal"):
+        merge([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
+    with pytest.raises(DataSetError, match="two videos have the same name"):
+        merge([tmp_path / "one", tmp_path / "one"], tmp_path / "all")
+    with pytest.raises(DataSetError, match="its frames lie in .*, where they are to be written"):
+        merge([tmp_path / "one"], tmp_path / "one")
+    content = json.loads((tmp_path / "one/train.json").read_text())
+    (tmp_path / "one/train.json").write_text(json.dumps({**content, "annotations": None}))
+    with pytest.raises(DataSetError, match="has no annotations"):
+        merge([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_the_right_pictures_of_a_video_are_taken(tmp_path):
+    pytest.importorskip("av", reason="videos need PyAV")
+    write_video(tmp_path / "clip.mp4", 15)
+    xml = cvat_xml(cvat_polygon(4), task=cvat_task(size=3, start=4, step=5))
+    convert(cvat(tmp_path / "in", xml), "cvat", tmp_path / "out", frames=tmp_path / "clip.mp4")
+    frames = sorted((tmp_path / "out").rglob("*.jpg"))
+    assert [round(np.asarray(Image.open(frame)).mean() / 16) for frame in frames] == [4, 9, 14]
+    xml = cvat_xml(cvat_polygon(4), task=cvat_task(size=4, start=4, step=5))
+    (tmp_path / "in/annotations.xml").write_text(xml)
+    with pytest.raises(DataSetError, match="has 15 frames, 4 are annotated, the last one is number 19"):
+        convert(tmp_path / "in", "cvat", tmp_path / "out", frames=tmp_path / "clip.mp4")
+
+
+def test_brush_masks_are_decoded_in_linear_time_within_limits():
+    values = np.tile(np.array([0, 1, 1], dtype=np.uint8), 10_000)
+    start = time.process_time()
+    np.testing.assert_array_equal(decode_brush_rle(encode_brush(values)), values)
+    assert time.process_time() - start < 10  # some 0.1 s
+    bomb = encode_brush(np.zeros(1, dtype=np.uint8))
+    bomb[:4] = [255] * 4
+    with pytest.raises(ValueError, match="declares 4294967295 values of 8 bits, expected up to 100 of 8"):
+        decode_brush_rle(bomb, max_values=100)
+    with pytest.raises(ValueError, match="expected bytes as numbers"):
+        decode_brush_rle([256])
