@@ -218,6 +218,13 @@ def _(folder):
     return coco_video(folder, content)
 
 
+@row("coco-video", "category without annotations that is the group of all others", LEFT_OUT)
+def _(folder):
+    content = coco_content()
+    content["categories"].append({"id": 0, "name": "animal", "supercategory": "none"})
+    return coco_video(folder, content)
+
+
 @row("coco-video", "video without images", LEFT_OUT)
 def _(folder):
     content = coco_content()
@@ -471,12 +478,12 @@ def test_row(tmp_path, source_format, feature):
     assert bool(written.left_out) == (outcome == LEFT_OUT)
     assert not [problem for problem in check_split(tmp_path / "out") if problem.fatal]
     split = read_split(tmp_path / "out")[1]
-    tracks = [track for video in split.videos for track in video["objects"]]
-    assert [split.label_names[track["category"]] for track in tracks] == classes
-    assert ["".join(str(int(rle is not None)) for rle in track["segmentations"]) for track in tracks] == masks
-    assert all(track["iscrowd"] == ("iscrowd: 1" in feature) for track in tracks)
+    tracks = [track for video in split.videos for track in video.tracks]
+    assert [split.label_names[split.labels[track.category_id]] for track in tracks] == classes
+    assert ["".join(str(int(rle is not None)) for rle in track.segmentations) for track in tracks] == masks
+    assert all(track.is_crowd == ("iscrowd: 1" in feature) for track in tracks)
     expected = np.ones_like(triangle()) if feature == "points beyond 100 %" else triangle()
-    for rle in (rle for track in tracks for rle in track["segmentations"] if rle is not None):
+    for rle in (rle for track in tracks for rle in track.segmentations if rle is not None):
         np.testing.assert_array_equal(decode_rle(rle), expected)
 
 

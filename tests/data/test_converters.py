@@ -275,8 +275,8 @@ def test_all_splits_number_their_classes_in_the_same_way(tmp_path):
         for split in labels:
             written = convert(tmp_path / split, "labelme", tmp_path / file[:3], split, classes=tmp_path / file)
             assert classes_of(written.json_file) == [(1, "fish"), (2, "bird"), (3, "dog"), (4, "cat")]
-    (split,) = [read_split(tmp_path / "cla", split="valid")[1]]
-    assert sorted(split.label_names[track["category"]] for track in split.videos[0]["objects"]) == ["dog", "fish"]
+    split = read_split(tmp_path / "cla", split="valid")[1]
+    assert sorted(track.category_id for track in split.videos[0].tracks) == [1, 3]
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -107,19 +107,21 @@ def _holds(place: Path, images: Sequence[_Image]) -> bool:
 
 
 def _class_names(content: _File, result: Source) -> dict[Identity, str]:
-    """Name of every category id; a class that is there twice is left out where its annotations show that it's empty.
+    """Name of every category id, without those that stand for a group of classes.
 
-    Roboflow writes a category with id 0 for the group of all classes, often with the name of one of them.
+    Roboflow adds such a category: no annotation has it, it is the supercategory of all others, or has their name.
     """
     names: dict[Identity, str] = {}
     categories = read_list(_Category, content.categories, result.file, "categories")
     counts = Counter(category.name for category in categories)
     used = {repr(item.get("category_id")) for item in content.annotations or [] if isinstance(item, dict)}
     for category in categories:
-        is_group = category.supercategory in (None, "", "none") and repr(category.id) not in used
-        if counts[category.name] > 1 and is_group:
+        others = [other.supercategory for other in categories if other is not category]
+        is_group = counts[category.name] > 1 or (bool(others) and all(name == category.name for name in others))
+        is_top = category.supercategory in (None, "", "none")
+        if is_group and is_top and repr(category.id) not in used:
             counts[category.name] -= 1
-            message = f"id {category.id}, {category.name!r}: without annotations, named as another one"
+            message = f"id {category.id}, {category.name!r}: no class, but the group of the others"
             result.leave_out("empty category", message)
         elif category.id in names or category.name in names.values():
             message = f"category id {category.id} or name {category.name!r} is there twice"
