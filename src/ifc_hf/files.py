@@ -80,7 +80,7 @@ def whole_folder(path: str | os.PathLike[str], must_be_new: bool = False) -> Ite
             sync(file)
         sync(temporary)
         if must_be_new and path.is_dir():
-            path.rmdir()  # fails if somebody has put something in
+            path.rmdir()  # fails if another process has put something in
         elif os.path.lexists(path):  # a folder can't be replaced while it holds something
             os.replace(path, former)
         os.replace(temporary, path)

@@ -2,7 +2,7 @@
 
 Why not at once: the Auto mappings hold classes, and importing the class of a model costs seconds, the configuration's
 Auto module alone half a second. So every registration waits until the module that owns its mapping has been imported
-(the Auto classes themselves live there, hence nobody can use a mapping before). wrapt's post-import hooks call back at
+(the Auto classes live there as well, so no mapping can be used before). wrapt's post-import hooks call back at
 once where that has happened already.
 
 Why a hook on our modules as well: `modeling_ifc` itself imports an Auto class. Then the hook of the Auto module comes

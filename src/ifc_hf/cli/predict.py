@@ -198,7 +198,7 @@ def do_videos(request: Request, lines: "FrameLines | None") -> int:
 
 
 def follow_live(request: Request, lines: "FrameLines | None") -> int:
-    """Follows a source without end; Ctrl-C is how it ends, hence no failure."""
+    """Follows a source without end; Ctrl-C ends it and is no failure."""
     from ..outputs.live import follow
 
     [(source, folder)] = request.folders.items()

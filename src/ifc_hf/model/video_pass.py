@@ -172,7 +172,7 @@ class VideoPass(Iterator[FrameResult]):
         return result.select((scores > self.segmenter.score_threshold).nonzero()[:, 0].tolist())
 
     def track_window(self, window: range, encoded: EncodedWindow) -> Iterator[FrameResult]:
-        """Joins an encoded window to the tracks and hands out the frames that are finished thereby."""
+        """Joins an encoded window to the tracks and hands out the frames that this finishes."""
         self.join(window, *self.find_instances(encoded, self.encode_frames(window)))
         next_start = window.start + self.segmenter.clip_stride
         # The last window may begin earlier than that: it is shifted back to end at the last frame.

@@ -96,7 +96,7 @@ def segment(
 
 
 def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | None) -> Generator[Shot, None, None]:
-    """Reads a video once more: only now are the tracks' scores known, hence which are reported.
+    """Reads a video once more: the tracks' scores, and so which tracks are reported, are known only now.
 
     Args:
         prediction: Its tracks.
