@@ -7,8 +7,9 @@ import pytest
 from ifc_hf.cli.main import main
 from ifc_hf.data import load_ytvis
 from ifc_hf.data.check import read_split
+from ifc_hf.data.labels import classes_without_tracks
 from ifc_hf.data.layout import is_held_out
-from ifc_hf.data.stats import classes_without_tracks, propose_held_out
+from ifc_hf.data.stats import propose_held_out
 from ifc_hf.data.synthetic import write_synthetic_ytvis
 
 

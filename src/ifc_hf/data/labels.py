@@ -112,6 +112,12 @@ def source_file(dataset: Rows) -> str:
     return str(file)
 
 
+def classes_without_tracks(rows: Rows) -> list[str]:
+    """Names of the classes that no object of the rows belongs to, crowds apart."""
+    found = {track["category"] for row in rows for track in row["objects"] if not track["iscrowd"]}
+    return [name for label, name in id2label(rows).items() if label not in found]
+
+
 def has_annotations(dataset: Rows) -> bool:
     """Whether the split's file has annotations; the official valid.json and test.json have none."""
     description = _description(dataset)

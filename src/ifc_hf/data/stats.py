@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-import datasets
 import numpy as np
 
-from .labels import id2label
 from .layout import is_held_out
 from .parse import ParsedSplit
 
@@ -90,12 +88,6 @@ def describe_split(split: ParsedSplit) -> SplitStats:
         crowds=sum(track.is_crowd for video in split.videos for track in video.tracks),
         classes=sorted(classes, key=lambda entry: -entry.tracks),
     )
-
-
-def classes_without_tracks(rows: datasets.Dataset) -> list[str]:
-    """Names of the classes that no object of the rows belongs to, crowds apart."""
-    found = {track["category"] for row in rows for track in row["objects"] if not track["iscrowd"]}
-    return [name for label, name in id2label(rows).items() if label not in found]
 
 
 def propose_held_out(split: ParsedSplit) -> list[int]:

@@ -15,9 +15,8 @@ from ..checkpoints import find_checkpoint
 from ..data.augmentation import IMAGE_AUGMENTATION, VIDEO_AUGMENTATION, Augmentation
 from ..data.clips import ClipDataset, ImageClipDataset, MixedClipDataset, VideoClipDataset
 from ..data.coco import load_coco
-from ..data.labels import has_annotations, id2label, map_labels, shorten
+from ..data.labels import classes_without_tracks, has_annotations, id2label, map_labels, shorten
 from ..data.layout import existing_root
-from ..data.stats import classes_without_tracks
 from ..data.ytvis import load_ytvis
 from ..model.image_processing_ifc import IfcImageProcessor
 from .arguments import IfcTrainingArguments
