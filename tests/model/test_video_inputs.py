@@ -18,6 +18,7 @@ from PIL import Image
 from ifc_hf.model import live_video
 from ifc_hf.model.video_files import VideoError, read_timed_frames, video_info
 from ifc_hf.model.video_inputs import matching_files, open_frames, open_reading
+from ifc_hf.outputs.source import Reading, VideoSource
 from ifc_hf.outputs.video_writer import VideoWriter
 from video_makers import make_video, moving_frames
 
@@ -180,6 +181,14 @@ def test_live_source_is_opened_again_until_it_stays_away(monkeypatch, caplog):
     np.testing.assert_allclose(times, np.arange(30) / 25, atol=1e-6)
     assert caplog.text.count("it is opened again in 0.01 s") == 4
     assert "truncated, 30 frames were readable (not a readable video (Server returned" in reading.problem
+    server.shutdown()
+
+
+def test_what_turns_out_to_be_live_is_not_read_twice():
+    server = Server(None)
+    with pytest.raises(VideoError, match="tells no length, as what goes on for ever: add --live"):
+        Reading(VideoSource(server.address))
+    assert Reading(VideoSource(server.address, endless=True)).info.is_live
     server.shutdown()
 
 

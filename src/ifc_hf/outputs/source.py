@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from ..model.picture_files import is_animated, is_listed, is_picture, natural_order
-from ..model.reading import Frame, VideoInfo
+from ..model.reading import Frame, VideoError, VideoInfo
 from ..model.video_inputs import (
     STANDARD_INPUT,
     is_address,
@@ -97,9 +97,18 @@ class Reading:
     times: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Opens the source and decodes its first frame, so that what can't be read is said here."""
+        """Opens the source and decodes its first frame, so that what can't be read is said here.
+
+        Raises:
+            FileNotFoundError: If there is nothing.
+            VideoError: If it is no video, or turns out to go on by itself although the source doesn't say so: a second
+                reading would not see what the first one saw.
+        """
         source = self.source
         self.timed = open_reading(source.place, source.frame_range, source.fps, source.endless)
+        if self.info.is_live and not source.is_live:
+            self.timed.close()
+            raise VideoError(f"{source.place}: tells no length, as what goes on for ever: add --live")
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames that can be decoded."""
