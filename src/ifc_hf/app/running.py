@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from threading import Event
 
-from .demo import Demo, Found, Report, Step
+from .demo import Found, Report, Step
 
 SECONDS_BETWEEN_LOOKS = 0.25
 
@@ -113,6 +113,3 @@ def describe(found: Found) -> str:
 def heading(text: str) -> str:
     """A text as a heading (HTML); class names and names of files may hold anything."""
     return f"<h3>{escape(text)}</h3>"
-
-
-__all__ = ["Demo", "Job", "StoppedError", "describe", "heading", "progress_html"]
