@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ifc_hf import IfcConfig, IfcImageProcessor
+from ifc_hf.cards.template import model_card
 from ifc_hf.cli.main import main
 from ifc_hf.data.clips import ImageClipDataset, MixedClipDataset, VideoClipDataset
 from ifc_hf.data.synthetic import write_synthetic_coco, write_synthetic_ytvis
@@ -192,6 +193,34 @@ def test_joint_recipe_mixes_videos_and_images_under_the_video_classes(data, tmp_
     assert used <= {0, 1}
     with pytest.raises(ValueError, match="give --coco for the images of this recipe"):
         load_rows(recipe, str(data), None, cache_dir=str(tmp_path / "cache"))
+
+
+def test_invalid_annotations_end_a_command_or_are_dropped(model_folder, data, tmp_path, capsys, caplog):
+    for split in ("train", "valid"):
+        content = json.loads((data / f"{split}.json").read_text())
+        length = content["videos"][0]["length"]
+        content["annotations"][0].update({name: [None] * length for name in ("segmentations", "bboxes", "areas")})
+        (data / f"{split}.json").write_text(json.dumps(content))
+    commands = {
+        "train.json": lambda *options: train(tiny_recipe(tmp_path), data, tmp_path / "trained", *options),
+        "valid.json": lambda *options: evaluate(model_folder, data, tmp_path / "results", *options),
+    }
+    for file, command in commands.items():
+        assert command() == 1
+        assert "track with no mask" in capsys.readouterr().err
+        caplog.clear()
+        assert command("--invalid-annotations", "drop") == 0
+        assert f"{file}: 1 annotations dropped" in caplog.text and "track with no mask" in caplog.text
+
+
+def test_evaluate_puts_its_scores_into_the_card(model_folder, data, tmp_path):
+    text = model_card("tiny", "tiny", "Tiny.", ["cat"], num_frames=2, scores="Not measured.", training="None.")
+    (model_folder / "README.md").write_text(text)
+    assert evaluate(model_folder, data, tmp_path / "results") == 0
+    score = json.loads((tmp_path / "results" / "metrics.json").read_text())["AP"]
+    card = (model_folder / "README.md").read_text()
+    assert "Not measured" not in card and f"| {100 * score:.1f} |" in card
+    assert "data, split valid, whole videos in windows of 2 frames" in card
 
 
 def test_data_without_annotations_can_not_be_trained_on(data, tmp_path, capsys):

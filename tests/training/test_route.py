@@ -56,7 +56,7 @@ def small(name: str, folder: Path, steps: int, **training: object) -> str:
     return str(file)
 
 
-@pytest.mark.slow  # about 100 seconds of CPU time
+@pytest.mark.slow  # about 150 seconds of CPU time
 def test_from_images_to_videos_to_a_score_in_two_processes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_data(Path("datasets"))
