@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from annotation_files import cvat, cvat_polygon, cvat_xml, labelme
 from ifc_hf.cli.main import main
 from ifc_hf.data.check import read_split
 from ifc_hf.data.stats import describe_split
@@ -106,3 +107,28 @@ def test_wrong_usage_and_failure(tmp_path, capsys):
     capsys.readouterr()
     assert main(["dataset", "convert", str(tmp_path), str(tmp_path / "out"), "--from", "labelme"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_is_left_out_is_listed_and_counted(tmp_path, capsys):
+    source = cvat(tmp_path / "in", cvat_xml(cvat_polygon(0) + cvat_polygon(2)))
+    assert main(["dataset", "convert", str(source), str(tmp_path / "set"), "--from", "cvat"]) == 0
+    xml = source / "annotations.xml"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / 'set/train.json'}: 1 videos, 1 tracks, 2 classes",
+        f"left out: gap: {xml}, video my clip, annotation 7, frame 2: no shape on the 1 frames before, and no "
+        "'outside': absent there",
+        "       1 gap",
+    ]
+
+
+def test_merge_and_classes(tmp_path, capsys):
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    for name in ("one", "two"):
+        labelme(tmp_path / "in" / name)
+        command = ["dataset", "convert", str(tmp_path / "in" / name), str(tmp_path / name), "--from", "labelme"]
+        assert main([*command, "--classes", str(tmp_path / "classes.txt")]) == 0
+    assert main(["dataset", "merge", str(tmp_path / "one"), str(tmp_path / "two"), str(tmp_path / "all")]) == 0
+    line = f"{tmp_path / 'all/train.json'}: 2 videos, 2 tracks, 2 classes"
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    assert main(["dataset", "merge", str(tmp_path / "one"), str(tmp_path / "nowhere"), str(tmp_path / "x")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "x").exists()
