@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.masks import masks_to_boxes_xyxy
-from .instances import Frame, cv2, line_width, paint_masks, require_supervision, track_color
+from .instances import Frame, cv2, line_width, paint_masks, require_supervision, tight_boxes, track_color
 from .labels import draw_labels, draw_legend
 
 TRAIL_FRAMES = 40
@@ -75,7 +74,7 @@ class TrackDrawer:
             (H, W, 3) uint8 RGB.
         """
         canvas = np.array(frame)
-        boxes_xyxy = masks_to_boxes_xyxy(masks).numpy()
+        boxes_xyxy = tight_boxes(masks)
         shown = [place for place in range(len(masks)) if boxes_xyxy[place].any()]
         paint_masks(canvas, masks, boxes_xyxy, track_ids, self.style.boxes)
         if self.style.trails:

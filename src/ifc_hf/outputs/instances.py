@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.masks import decode_rle, masks_to_boxes_xyxy
+from ..model.masks import decode_rle
 from .labels import Color, draw_labels, printable
 
 sv: Any
@@ -132,7 +132,7 @@ def draw_instances(
             f"{len(masks)} masks, {len(track_ids)} track ids and {num_captions} captions: must be as many"
         )
     canvas = np.array(frame)
-    boxes_xyxy = masks_to_boxes_xyxy(masks).numpy()
+    boxes_xyxy = tight_boxes(masks)
     paint_masks(canvas, masks, boxes_xyxy, track_ids, boxes)
     if captions is not None:
         shown = [place for place in range(len(masks)) if boxes_xyxy[place].any()]
@@ -164,14 +164,22 @@ def paint_masks(
             continue
         within = np.s_[top:bottom, left:right]
         color_rgb = track_color(track_id)
-        region = canvas[within]
-        tinted = cv2.addWeighted(region, 1 - MASK_OPACITY, np.full_like(region, color_rgb), MASK_OPACITY, 0)
-        np.copyto(region, tinted, where=mask[within][..., None])
+        covered = np.ascontiguousarray(mask[within]).view(np.uint8)
+        share = tuple(MASK_OPACITY * level for level in color_rgb)
+        tinted = cv2.add(cv2.convertScaleAbs(canvas[within], alpha=1 - MASK_OPACITY), (*share, 0))
+        canvas[within] = cv2.copyTo(tinted, covered, canvas[within].copy())
         color = sv.Color(*color_rgb[::-1])  # supervision takes the first channel for blue
         for polygon in sv.mask_to_polygons(mask[within]):
             sv.draw_polygon(canvas, polygon + (left, top), color, thickness)
         if boxes:
             sv.draw_rectangle(canvas, sv.Rect(left, top, right - left - 1, bottom - top - 1), color, thickness)
+
+
+def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Boxes (N, 4) around masks (N, H, W): x0, y0, x1, y1; those of `masks_to_boxes_xyxy`, sooner."""
+    rectangles = [cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8)) for mask in masks]
+    corners = [(left, top, left + width, top + height) for left, top, width, height in rectangles]
+    return np.array(corners, np.float32).reshape(-1, 4)
 
 
 def require_supervision() -> None:
