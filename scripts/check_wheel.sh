@@ -4,6 +4,7 @@
 #
 #   scripts/check_wheel.sh [python]     python: a Python with `build`; default: python3
 set -euo pipefail
+unset PYTHONPATH  # pip would take a package that lies there for installed
 repository="$(cd "$(dirname "$0")/.." && pwd)"
 python="${1:-python3}"
 work="$(mktemp -d)"
@@ -13,6 +14,6 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/environment"
 "$work/environment/bin/pip" install --quiet --constraint "$repository/constraints.txt" "$(echo "$work"/dist/*.whl)[draw]"
 cd "$work"
-env -u PYTHONPATH "$work/environment/bin/ifc-hf" demo --output "$work/demo"
+"$work/environment/bin/ifc-hf" demo --output "$work/demo"
 test -s "$work/demo/bunny/drawn.mp4"
 echo "The wheel works: $(ls "$work/dist")"
