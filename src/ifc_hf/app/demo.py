@@ -157,7 +157,7 @@ class Demo:
             prediction = segment(segmenter, source, settings, Fingerprints(None, None), take_frame)
         except (OSError, ValueError) as error:
             raise ValueError(without_folder(str(error), video)) from error
-        prediction.video = source.name  # where it lies on the server is nobody's business
+        prediction.video = source.name  # the path on the server is not shown
         if prediction.problem:
             prediction.problem = without_folder(prediction.problem, video)
         found = Found(Path(tempfile.mkdtemp(prefix="ifc_hf_app_")), source, prediction, [])

@@ -112,7 +112,7 @@ def build(
     noun: str,
     cache_dir: str | os.PathLike[str] | None,
 ) -> datasets.Dataset:
-    """Return the split, from the cache if the file, the folder and the options are those of an earlier call.
+    """Returns the split, from the cache if the file, the folder and the options are those of an earlier call.
 
     Args:
         parse: See `AnnotationBuilder`, as the other arguments that are not listed.
@@ -149,7 +149,7 @@ def build(
 
 
 def check_frames(dataset: datasets.Dataset, location: SplitLocation, noun: str) -> None:
-    """Look for all frames of a data set without reading its rows.
+    """Looks for all frames of a data set without reading its rows.
 
     Raises:
         DataSetError: With the number of missing frames, or what else keeps them from being read, the first of them,

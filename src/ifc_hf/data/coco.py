@@ -32,7 +32,7 @@ def load_coco(
     image_folder: str | os.PathLike[str] | None = None,
     allow_outside: bool = False,
 ) -> datasets.Dataset | datasets.IterableDataset:
-    """Load a split of COCO (or of another data set in its format and layout).
+    """Loads a split of COCO (or of another data set in its format and layout).
 
     A row: `image_id`, `width`, `height`, `image` (`{"path", "bytes"}`, not decoded), `objects`: a list of `id`,
     `category` (label index), `category_id`, `iscrowd`, `segmentation` (compressed RLE), `polygons` (lists of
@@ -76,7 +76,7 @@ def load_coco(
 
 
 def read_coco(annotation_file: Path, drop: bool = False) -> ParsedSplit:
-    """Read and parse a COCO file, without what is wrong in its annotations if asked to."""
+    """Reads and parses a COCO file, without what is wrong in its annotations if asked to."""
     file, parse = str(annotation_file), parse_sound if drop else parse_ytvis
     return parse(coco_as_ytvis(read_data_file(annotation_file), file), file, noun="image")
 

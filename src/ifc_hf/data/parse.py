@@ -57,7 +57,7 @@ class TrainingReport:
         self.problems: list[Problem] = []
 
     def problem(self, problem: Problem) -> None:
-        """Keep a problem of a file, category or video."""
+        """Keeps a problem of a file, category or video."""
         self.problems.append(problem)
 
     def __call__(
@@ -69,7 +69,7 @@ class TrainingReport:
         fatal: bool = True,
         tolerable: bool = False,
     ) -> None:
-        """Keep a problem of a track."""
+        """Keeps a problem of a track."""
         where = entry.video.describe(self.noun)
         self.problems.append(Problem(kind, message, self.file, where, entry.id, frame, fatal))
 
@@ -112,7 +112,7 @@ def parse_ytvis(content: Any, file: str, noun: str = "video") -> ParsedSplit:
 
 
 def check_lists(content: Any, keys: Sequence[str], file: str, what: str) -> None:
-    """Refuse what is no dict with lists of a reasonable length.
+    """Refuses what is no dict with lists of a reasonable length.
 
     Raises:
         DataSetError: If it is anything else.

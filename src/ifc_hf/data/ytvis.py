@@ -33,7 +33,7 @@ def load_ytvis(
     cache_dir: str | os.PathLike[str] | None = None,
     allow_outside: bool = False,
 ) -> datasets.Dataset | datasets.IterableDataset:
-    """Load a split of a video instance segmentation data set in YouTube-VIS format.
+    """Loads a split of a video instance segmentation data set in YouTube-VIS format.
 
     Everything is checked before the first row comes: the JSON, every mask, that every frame is there. Pictures are
     not decoded. The JSON is read once: later calls take the rows from the cache as long as its content is the same.
@@ -93,7 +93,7 @@ def load_ytvis(
 
 
 def read_ytvis(annotation_file: Path, drop: bool = False) -> ParsedSplit:
-    """Read and parse a YouTube-VIS file, without what is wrong in its annotations if asked to."""
+    """Reads and parses a YouTube-VIS file, without what is wrong in its annotations if asked to."""
     parse = parse_sound if drop else parse_ytvis
     return parse(read_data_file(annotation_file), str(annotation_file))
 
