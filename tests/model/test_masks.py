@@ -56,10 +56,11 @@ def test_batch_round_trip(shape):
 
 def test_strings_of_many_lengths_are_decompressed_together():
     strings = [rle["counts"] for rle in encode_rles(random_masks(0, (8, 37, 53)))]
-    runs, ends = decompress_counts(["", *strings, b""])
-    own = [run_lengths(text) for text in ["", *strings, b""]]
-    assert ends.tolist() == np.cumsum([len(lengths) for lengths in own]).tolist()
-    assert runs.tolist() == np.concatenate(own).tolist()
+    pairs = decompress_counts(["", *strings, b""])
+    for text, start, count in zip(["", *strings, b""], pairs.starts, pairs.num_pairs, strict=True):
+        alone = decompress_counts([text])
+        assert pairs.zeros[start : start + count].tolist() == alone.zeros.tolist() == run_lengths(text)[0::2].tolist()
+        assert pairs.ones[start : start + count].tolist() == alone.ones.tolist()
 
 
 def test_areas_and_boxes_of_many_masks_equal_those_of_pycocotools(monkeypatch):

@@ -25,6 +25,7 @@ Rle: TypeAlias = dict[str, Any]  # {"size": [H, W], "counts": str}
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 MAX_DIGITS = 12  # 12 digits of 5 bits fit an int64 and hold any run of any picture
+INT32_DIGITS = 6  # as many fit an int32
 MAX_COORDINATE = 2.0**28  # pycocotools multiplies coordinates by 5, in 32 bits
 CHUNK_CHARACTERS = 2**18  # strings that are decompressed together: their arrays stay in the processor's cache
 
@@ -75,7 +76,9 @@ def run_lengths(counts: str | bytes | Sequence[int]) -> IntArray:
         SegmentationError: "bad RLE": the counts are neither, or a run is negative or beyond the limits.
     """
     if isinstance(counts, str | bytes):
-        return decompress_counts([counts])[0]
+        pairs = decompress_counts([counts])
+        runs = np.stack([pairs.zeros, pairs.ones], axis=1).reshape(-1)
+        return runs[: int(pairs.num_runs[0])].astype(np.int64)
     if not isinstance(counts, list | tuple | np.ndarray):
         message = f"RLE counts: expected a string or a list of integers, got {type(counts).__name__}"
         raise SegmentationError("bad RLE", message)
@@ -90,7 +93,26 @@ def run_lengths(counts: str | bytes | Sequence[int]) -> IntArray:
     return np.array(counts, dtype=np.int64)
 
 
-def decompress_counts(strings: Sequence[str | bytes]) -> tuple[IntArray, IntArray]:
+@dataclass(frozen=True)
+class RunPairs:
+    """Run lengths of N masks in pairs of a run of zeros and the run of ones after it. P pairs of all masks.
+
+    Attributes:
+        zeros: (P,) int32, or int64 where the limits allow larger masks.
+        ones: (P,) likewise; 0 after the last run where that is one of zeros.
+        starts: (N,) first pair of every mask.
+        num_pairs: (N,) pairs of every mask.
+        num_runs: (N,) runs of every mask.
+    """
+
+    zeros: npt.NDArray[np.integer[Any]]
+    ones: npt.NDArray[np.integer[Any]]
+    starts: IntArray
+    num_pairs: IntArray
+    num_runs: IntArray
+
+
+def decompress_counts(strings: Sequence[str | bytes]) -> RunPairs:
     """Run lengths of many compressed counts at once: one string at a time costs more in calls than in work.
 
     A number is a group of base-32 digits, lowest first, one character each (code - 48); bit 5 says that another digit
@@ -101,8 +123,7 @@ def decompress_counts(strings: Sequence[str | bytes]) -> tuple[IntArray, IntArra
         strings: N compressed counts.
 
     Returns:
-        (R,) runs of all strings, one string after the other, none of them negative; (N,) where each string's runs end.
-        Whether they fill their mask is not checked.
+        The runs, none of them negative. Whether they fill their mask is not checked.
 
     Raises:
         SegmentationError: "bad RLE", with the index of the first string that isn't valid.
@@ -111,48 +132,76 @@ def decompress_counts(strings: Sequence[str | bytes]) -> tuple[IntArray, IntArra
     """
     # surrogatepass: a character that is no text is then a wrong one like all others beyond ASCII.
     texts = [text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text for text in strings]
-    string_end = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    string_ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
     digits = np.frombuffer(b"".join(texts), dtype=np.uint8) - np.uint8(48)  # codes below 48 become those above 207
-    if digits.size == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(len(texts), dtype=np.int64)
+    numbers, run_ends = _read_numbers(digits, string_ends)
+    num_runs = np.diff(run_ends, prepend=0)
+    if len(num_runs):
+        _check_number_of_runs(int(num_runs.max()), int(num_runs.argmax()))
+
+    # Every string begins with a new pair: the runs move by the pairs that were left half empty before them.
+    num_pairs = (num_runs + 1) // 2
+    starts = np.cumsum(num_pairs) - num_pairs
+    padded = np.zeros(2 * int(num_pairs.sum()), dtype=numbers.dtype)
+    is_run = np.ones(len(padded), dtype=bool)
+    is_run[(2 * (starts + num_pairs) - 1)[num_runs % 2 == 1]] = False
+    padded[is_run] = numbers
+    zeros, ones = padded[0::2].copy(), padded[1::2].copy()
+    # Sums of differences, over all strings and then without those of the strings before. They may wrap, and what is
+    # left is right all the same: before a run beyond the limits comes one that is at most twice as large.
+    firsts = starts[num_pairs > 0]
+    first_zeros = zeros[firsts]
+    zeros[firsts] = 0  # no other run is given as a difference to the first
+    for runs, before in ((zeros, firsts), (ones, firsts - 1)):
+        np.cumsum(runs, dtype=runs.dtype, out=runs)
+        base = np.where(before < 0, 0, runs[before]).astype(runs.dtype)
+        runs -= np.repeat(base, num_pairs[num_pairs > 0])
+    zeros[firsts] = first_zeros
+    ones[(starts + num_pairs - 1)[num_runs % 2 == 1]] = 0
+    for runs in (zeros, ones):
+        if len(runs) and (runs.min() < 0 or runs.max() > max_pixels()):
+            position = int(((runs < 0) | (runs > max_pixels())).argmax())
+            _check_run(int(runs[position]), int(np.searchsorted(starts, position, side="right")) - 1)
+    return RunPairs(zeros, ones, starts, num_pairs, num_runs)
+
+
+def _read_numbers(
+    digits: npt.NDArray[np.uint8], string_ends: IntArray
+) -> tuple[npt.NDArray[np.integer[Any]], IntArray]:
+    """The numbers of compressed counts, and (N,) where those of every string end; each at most the largest mask."""
 
     def refuse(is_wrong: npt.NDArray[np.bool_], ends: IntArray, reason: str) -> None:
-        if is_wrong.any():
-            index = int(np.searchsorted(ends, is_wrong.argmax(), side="right"))
-            raise SegmentationError("bad RLE", f"RLE counts are not a valid compressed string ({reason})", index)
+        index = int(np.searchsorted(ends, is_wrong.argmax(), side="right"))
+        raise SegmentationError("bad RLE", f"RLE counts are not a valid compressed string ({reason})", index)
 
+    if not len(digits):
+        return np.zeros(0, dtype=np.int32), np.zeros(len(string_ends), dtype=np.int64)
     is_last = digits < 32
-    refuse(digits > 63, string_end, "a wrong character, or it is cut off")
-    is_cut_off = np.zeros(len(digits), dtype=bool)
-    is_cut_off[string_end[string_end > 0] - 1] = ~is_last[string_end[string_end > 0] - 1]
-    refuse(is_cut_off, string_end, "a wrong character, or it is cut off")
+    if digits.max() > 63:
+        refuse(digits > 63, string_ends, "a wrong character, or it is cut off")
+    last_digits = string_ends[np.diff(string_ends, prepend=0) > 0] - 1
+    if not is_last[last_digits].all():
+        is_cut_off = np.zeros(len(digits), dtype=bool)
+        is_cut_off[last_digits] = ~is_last[last_digits]
+        refuse(is_cut_off, string_ends, "a wrong character, or it is cut off")
     last = np.flatnonzero(is_last)
-    ends = np.searchsorted(last, string_end)
+    run_ends = np.searchsorted(last, string_ends)
     num_digits = np.diff(last, prepend=-1)
-    refuse(num_digits > MAX_DIGITS, ends, f"a number has more than {MAX_DIGITS} digits")
-    numbers = (digits[last] ^ 16).astype(np.int64) - 16  # the highest digit, from -16 to 15
-    longer = np.flatnonzero(num_digits > 1)
-    for place in range(1, num_digits.max()):  # ever fewer numbers have another digit
-        longer = longer[num_digits[longer] > place]
-        numbers[longer] = 32 * numbers[longer] + (digits[last[longer] - place] & 31)
-    # Differences within the limits, and not more of them than characters: their sums fit 64 bits.
-    refuse(np.abs(numbers) > max_pixels(), ends, f"a run is beyond the limit of {max_pixels()} pixels")
-
-    starts = np.concatenate([[0], ends[:-1]])
-    counts = ends - starts
-    _check_number_of_runs(int(counts.max()), int(counts.argmax()))
-    place_in_string = np.arange(len(numbers)) - np.repeat(starts, counts)
-    for chosen, number in (
-        (place_in_string % 2 == 1, counts // 2),
-        ((place_in_string % 2 == 0) & (place_in_string > 0), np.maximum(counts - 1, 0) // 2),
-    ):
-        sums = np.concatenate([[0], np.cumsum(numbers[chosen])])
-        before = np.concatenate([[0], np.cumsum(number)[:-1]])
-        numbers[chosen] = sums[1:] - np.repeat(sums[before], number)
-    if numbers.min() < 0 or numbers.max() > max_pixels():
-        position = int(((numbers < 0) | (numbers > max_pixels())).argmax())
-        _check_run(int(numbers[position]), int(np.searchsorted(ends, position, side="right")))
-    return numbers, ends
+    most_digits = int(num_digits.max())
+    if most_digits > MAX_DIGITS:
+        refuse(num_digits > MAX_DIGITS, run_ends, f"a number has more than {MAX_DIGITS} digits")
+    fits = most_digits <= INT32_DIGITS and max_pixels() <= 2 ** (5 * INT32_DIGITS - 2)
+    numbers: npt.NDArray[np.integer[Any]] = (digits[is_last] ^ 16).astype(np.int32 if fits else np.int64)
+    numbers -= 16  # the highest digit, from -16 to 15
+    if most_digits > 1:
+        longer = np.flatnonzero(num_digits > 1)
+        for place in range(1, most_digits):  # ever fewer numbers have another digit
+            longer = longer[num_digits[longer] > place]
+            numbers[longer] *= 32
+            numbers[longer] += digits[last[longer] - place] & 31
+    if max(-int(numbers.min()), int(numbers.max())) > max_pixels():
+        refuse(np.abs(numbers) > max_pixels(), run_ends, f"a run is beyond the limit of {max_pixels()} pixels")
+    return numbers, run_ends
 
 
 @dataclass(frozen=True)
@@ -194,33 +243,30 @@ def measure_rles(rles: Sequence[Mapping[str, Any]], with_boxes: bool = False) ->
 
 
 def _measure(rles: Sequence[Mapping[str, Any]], areas: IntArray, boxes: IntArray | None) -> None:
-    """Fills the areas (N,) and boxes (N, 4) of one chunk."""
+    """Fill the areas (N,) and boxes (N, 4) of one chunk."""
     sizes = np.array([rle["size"] for rle in rles], dtype=np.int64)
-    runs, run_ends = decompress_counts([rle["counts"] for rle in rles])
-    run_starts = np.concatenate([[0], run_ends[:-1]])
-    pixel_ends = np.concatenate([[0], np.cumsum(runs)])
-    totals = pixel_ends[run_ends] - pixel_ends[run_starts]
+    pairs = decompress_counts([rle["counts"] for rle in rles])
+    totals = np.zeros(len(rles), dtype=np.int64)
+    is_filled = pairs.num_pairs > 0  # reduceat knows no empty groups
+    starts = pairs.starts[is_filled]
+    if len(starts):
+        areas[is_filled] = np.add.reduceat(pairs.ones, starts, dtype=np.int64)
+        totals[is_filled] = np.add.reduceat(pairs.zeros, starts, dtype=np.int64)
+    totals += areas
     wrong = np.flatnonzero(totals != sizes[:, 0] * sizes[:, 1])
     if len(wrong):
         height, width = sizes[wrong[0]].tolist()
         check_total(int(totals[wrong[0]]), height, width, int(wrong[0]))
-    # Every second run of every string, from its second on.
-    num_ones = (run_ends - run_starts) // 2
-    of_mask = np.repeat(np.arange(len(rles)), num_ones)
-    before = np.concatenate([[0], np.cumsum(num_ones)])
-    ones = 2 * (np.arange(len(of_mask)) - before[of_mask]) + 1 + run_starts[of_mask]
-    one_runs = runs[ones]
-    sums = np.concatenate([[0], np.cumsum(one_runs)])
-    areas[:] = sums[before[1:]] - sums[before[:-1]]
     if boxes is None:
         return
-    kept = one_runs > 0
-    of_mask, ones, one_runs = of_mask[kept], ones[kept], one_runs[kept]
-    if not len(ones):
+    kept = np.flatnonzero(pairs.ones)
+    if not len(kept):
         return
-    first = pixel_ends[ones] - pixel_ends[run_starts][of_mask]
+    of_mask = np.repeat(np.arange(len(rles)), pairs.num_pairs)[kept]
+    ones = pairs.ones[kept].astype(np.int64)
+    ends = np.cumsum(pairs.zeros.astype(np.int64) + pairs.ones)[kept] - (np.cumsum(totals) - totals)[of_mask]
     heights = sizes[of_mask, 0]
-    (left, top), (right, bottom) = np.divmod(first, heights), np.divmod(first + one_runs - 1, heights)
+    (left, top), (right, bottom) = np.divmod(ends - ones, heights), np.divmod(ends - 1, heights)
     several = left < right  # a run over more than one column touches the upper and the lower border
     top, bottom = np.where(several, 0, top), np.where(several, heights - 1, bottom)
     masks, group_starts = np.unique(of_mask, return_index=True)
