@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..files import JsonObject
+from ..files import JsonObject, collection_paused
 from ..model.limits import LIMITS, brief, check_count, check_size_hw, is_id
 from .problems import DataSetError, Problem
 from .records import VideoRecord, describe_video
@@ -101,7 +101,9 @@ def parse_ytvis(content: Any, file: str, noun: str = "video") -> ParsedSplit:
         chunks = range(0, len(entries), ENTRIES_AT_ONCE)
         for start in tqdm(chunks, desc=f"Checking {file}", unit="500 tracks", leave=False, disable=None):
             chunk = entries[start : start + ENTRIES_AT_ONCE]
-            for entry, track in zip(chunk, read_tracks(chunk, names, report), strict=True):
+            with collection_paused():
+                tracks = read_tracks(chunk, names, report)
+            for entry, track in zip(chunk, tracks, strict=True):
                 if track is not None:
                     entry.video.tracks.append(track)
     category_ids = sorted(names)
