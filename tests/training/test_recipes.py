@@ -17,7 +17,7 @@ from ifc_hf.data.clips import MAX_FRAME_DISTANCE
 from ifc_hf.data.orientation import OrientationSampler
 from ifc_hf.data.synthetic import write_synthetic_coco, write_synthetic_ytvis
 from ifc_hf.loading import load_config
-from ifc_hf.training import IfcTrainingArguments, load_recipe, recipe_names
+from ifc_hf.training import IfcTrainingArguments, load_backbone_weights, load_recipe, recipe_names
 from ifc_hf.training.recipe import Recipe
 from ifc_hf.training.session import (
     config_fields,
@@ -310,3 +310,11 @@ def test_the_trainer_makes_batches_of_one_orientation(tmp_path, coco_checkpoint)
     assert isinstance(trainer.get_train_dataloader().batch_sampler.sampler, OrientationSampler)
     with pytest.raises(ValueError, match="same_orientation and train_sampling_strategy='sequential' contradict"):
         IfcTrainingArguments(str(tmp_path), same_orientation=True, train_sampling_strategy="sequential", **ON_CPU)
+
+
+def test_weights_that_have_to_be_fetched_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"R-101\.pkl: no such file of backbone weights; give one with --backbone-weights"
+    ):
+        load_backbone_weights(tiny_model(), load_recipe("coco_r101").model["backbone_weights"])

