@@ -28,6 +28,7 @@ from ifc_hf.evaluation.inputs import ScoringReport, read_ground_truth, read_pred
 from ifc_hf.evaluation.settings import EvaluationSettings, FloatArray
 from ifc_hf.evaluation.track_iou import track_ious
 from ifc_hf.evaluation.track_matching import best_predictions, match_tracks
+from ifc_hf.files import write_json
 
 PHASES = ("load", "iou", "accumulate")
 Pairs = dict[
@@ -58,10 +59,7 @@ def main() -> None:
         figures = "  ".join(f"{phase} {report[side][phase]:7.3f}" for phase in (*PHASES, "total"))
         print(f"{side:6} {figures}  CPU seconds, median of {arguments.repeats}")
     print(f"ours / plain: total {report['ratio']['total']:.1%}, load and IoU {report['ratio']['load_and_iou']:.1%}")
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = arguments.output.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, arguments.output)
+    write_json(arguments.output, report, indent=2)
 
 
 def read_arguments() -> argparse.Namespace:
