@@ -1,12 +1,11 @@
 """Seconds per frame and peak memory of whole-video inference, split by stage.
 
 The network is the authors' (ResNet-50, 100 queries, width 256) with random weights, its bias for "no object" set so
-that about `--instances` queries of a window are objects. Two versions run in turn: the segmenter as it is, and a plain
-one without its cheap wins (backbone frame by frame, batch norm by itself, channels first). Every peak is measured in a
-process of its own.
+that about `--instances` queries of a window are objects. Several engines run in turn, among them "plain", the model's
+own operations one after the other. Every peak is measured in a process of its own.
 
     python scripts/benchmark_inference.py
-    python scripts/benchmark_inference.py --windows 5x1x20 36x1x36 --peak-frames 20 72 300
+    python scripts/benchmark_inference.py --engines plain torch openvino --windows 5x1x20 --peak-frames 20 72 300
 """
 
 import argparse
@@ -26,10 +25,13 @@ from tqdm import tqdm
 from ifc_hf import IfcConfig, IfcForVideoInstanceSegmentation, IfcImageProcessor, IfcVideoSegmenter
 from ifc_hf.benchmark import STAGES, StageClock, TimedPass, peak_memory_gib, write_report
 from ifc_hf.model.engine import Engine, EngineSettings
+from ifc_hf.model.engines import ENGINE_NAMES
+
+PLAIN = "plain"
 
 
 def main() -> None:
-    """Times both versions in turn, measures peaks, prints and saves."""
+    """Times the engines in turn, measures peaks, prints and saves."""
     arguments = read_arguments()
     if arguments.measure_peak:
         print(streaming_peak_gib(arguments, *arguments.measure_peak))
@@ -42,8 +44,10 @@ def main() -> None:
         frames = make_video(length, arguments.size)
         set_number_of_instances(model, processor, frames[:num_frames], arguments.instances)
         segmenters = {
-            "ours": IfcVideoSegmenter(model, processor, num_frames, clip_stride),
-            "plain": plain_segmenter(model, processor, num_frames, clip_stride),
+            engine: plain_segmenter(model, processor, num_frames, clip_stride)
+            if engine == PLAIN
+            else IfcVideoSegmenter(model, processor, num_frames, clip_stride, engine=engine)
+            for engine in arguments.engines
         }
         results[window] = time_in_turn(segmenters, frames, arguments.repeats)
         print_timings(window, results[window])
@@ -68,6 +72,7 @@ def read_arguments() -> argparse.Namespace:
     """The sizes of what is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", nargs="+", default=["5x1x20", "36x1x36"], metavar="TxSxL")
+    parser.add_argument("--engines", nargs="+", default=[PLAIN, "torch"], choices=(PLAIN, *ENGINE_NAMES))
     parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--instances", type=int, default=12, help="objects of a window")
     parser.add_argument("--repeats", type=int, default=3)
@@ -110,7 +115,7 @@ def plain_segmenter(model: Any, processor: Any, num_frames: int, clip_stride: in
 
 
 def time_in_turn(segmenters: dict[str, IfcVideoSegmenter], frames: np.ndarray, repeats: int) -> dict[str, Any]:
-    """Median seconds per frame of every version and stage, after one round to warm up, and the ratio."""
+    """Median seconds per frame of every engine and stage, after one round to warm up, and the ratios to the first."""
     rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
     for _ in tqdm(range(repeats + 1), desc="rounds", leave=False):
         for name, segmenter in segmenters.items():
@@ -126,9 +131,10 @@ def time_in_turn(segmenters: dict[str, IfcVideoSegmenter], frames: np.ndarray, r
         name: {stage: statistics.median(r[stage] for r in measured[1:]) for stage in measured[0]}
         for name, measured in rounds.items()
     }
+    first = next(iter(medians))
     return {
-        **medians,
-        "ours / plain": medians["ours"]["total"] / medians["plain"]["total"],
+        "engines": medians,
+        "ratios": {name: stages["total"] / medians[first]["total"] for name, stages in medians.items()},
         "tracks": len({track["track_id"] for track in tracks}),
     }
 
@@ -168,9 +174,10 @@ def matrix_product_gflops(size: int = 2048, repeats: int = 5) -> float:
 def print_timings(window: str, result: dict[str, Any]) -> None:
     """One row for every stage."""
     print(f"{window}: milliseconds per frame, {result['tracks']} tracks")
+    print(f"  {'':20}", *(f"{name:>12}" for name in result["engines"]))
     for stage in (*STAGES, "total"):
-        print(f"  {stage:20} ours {result['ours'][stage] * 1e3:7.1f}   plain {result['plain'][stage] * 1e3:7.1f}")
-    print(f"  ours / plain {result['ours / plain']:.2f}")
+        print(f"  {stage:20}", *(f"{stages[stage] * 1e3:12.1f}" for stages in result["engines"].values()))
+    print(f"  {'ratio':20}", *(f"{ratio:12.2f}" for ratio in result["ratios"].values()))
 
 
 if __name__ == "__main__":
