@@ -30,9 +30,8 @@ def with_tables(page: str) -> str:
 
 def inference_table(report: dict[str, Any]) -> str:
     """Milliseconds per frame of every window, stage and engine, and the ratios of the totals."""
-    columns = [
-        (window, engine) for window, result in report["seconds_per_frame"].items() for engine in result["engines"]
-    ]
+    windows = report["seconds_per_frame"]
+    columns = [(window, engine) for window, result in windows.items() for engine in result["engines"]]
     lines = [
         row("stage", *(f"{window}: {engine}" for window, engine in columns)),
         row("---", *("---:" for _ in columns)),
