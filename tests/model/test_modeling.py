@@ -599,6 +599,7 @@ def test_encoder_multiply_adds_are_those_of_table_1(num_frames, with_memory, wit
 DYNAMIC = {"pixel_values": {1: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO, 4: torch.export.Dim.AUTO}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [False, True])
 def test_export_with_dynamic_sizes(strict):
     model = tiny_model().eval()
@@ -608,6 +609,7 @@ def test_export_with_dynamic_sizes(strict):
         assert_same(program.module()(pixel_values=pixel_values), model(pixel_values), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_graph_has_no_break_and_takes_any_size():
     model = tiny_model().eval()
     torch._dynamo.reset()
