@@ -6,7 +6,7 @@
 #   scripts/test.sh -m slow tests/docs    every command of the README and docs/, and the notebook
 set -euo pipefail
 cd "$(dirname "$0")/.."
-extras=app,browser,dev,draw,eval,export,notebook,train
+extras=app,browser,dev,draw,eval,export,notebook,openvino,serve,train
 requirements=scripts/clip_factory/requirements.txt
 source scripts/environment.sh
 

@@ -13,6 +13,7 @@ from PIL import Image
 from annotation_files import (
     CVAT_POLYGON,
     HEIGHT,
+    NAMES,
     TRIANGLE,
     WIDTH,
     coco_content,
@@ -178,6 +179,22 @@ def test_coco_video(tmp_path, dialect):
     json_file.write_text(json.dumps(content))
     with pytest.raises(DataSetError, match="annotation 2, frame 2: has no track_id or instance_id"):
         convert(tmp_path / "coco", "coco-video", tmp_path / "out")
+
+
+def test_masks_of_a_coco_file_that_cannot_be_read_are_dropped_on_demand(tmp_path):
+    content = coco_content(NAMES)
+    content["annotations"][0]["segmentation"] = [[1, 1, 5, 5]]
+    source = coco_video(tmp_path / "in", content)
+    with pytest.raises(DataSetError, match="3 points"):
+        convert(source, "coco-video", tmp_path / "out")
+    written = convert(source, "coco-video", tmp_path / "out", invalid_annotations="drop")
+    assert [(problem.annotation_id, problem.frame) for problem in written.left_out] == [
+        (content["annotations"][0]["id"], 0)
+    ]
+    (track,) = json.loads(written.json_file.read_text())["annotations"]
+    assert [mask is None for mask in track["segmentations"]][0] and any(track["segmentations"])
+    with pytest.raises(ValueError, match="only those of coco-video can be dropped, not of mots"):
+        convert(source, "mots", tmp_path / "out", invalid_annotations="drop")
 
 
 def test_label_studio(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.layout import VERSIONS
+from .arguments import add_invalid_annotations
 
 if TYPE_CHECKING:
     from ..data.converters import WrittenSplit
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("output", type=Path, help="folder of the data set to write")
     convert.add_argument("--from", dest="source_format", choices=FORMATS, required=True, help="the tool's format")
     convert.add_argument("--frames", type=Path, help="folder or video with the frames, if not beside the annotations")
+    add_invalid_annotations(convert)
     merge = actions.add_parser("merge", help="several data sets in the YouTube-VIS format to one")
     merge.add_argument("sources", type=Path, nargs="+", metavar="source", help="folder of a data set")
     merge.add_argument("output", type=Path, help="folder of the data set to write")
@@ -70,6 +72,7 @@ def run_convert(args: argparse.Namespace) -> int:
     from ..data.converters import convert
 
     options = {"split": args.split, "classes": args.classes, "allow_outside": args.allow_outside}
+    options["invalid_annotations"] = args.invalid_annotations
     return report(convert(args.source, args.source_format, args.output, frames=args.frames, **options))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..problems import DataSetError, Problem
@@ -53,6 +54,7 @@ def convert(
     frames: AnyPath | None = None,
     classes: AnyPath | None = None,
     allow_outside: bool = False,
+    invalid_annotations: str = "error",
 ) -> WrittenSplit:
     """Converts annotations to a split in the official layout: `<split>.json` and `<split>/JPEGImages/<video>/<frame>`.
 
@@ -67,20 +69,27 @@ def convert(
         classes: File with all class names in the order of their ids: a line each, or a JSON list. By default they are
             those of the splits in the output, or of the source.
         allow_outside: Let file names and links lead out of the source's folder.
+        invalid_annotations: "error", or "drop" the masks of a COCO file that can't be read, such as polygons of two
+            points: they are then among what was left out.
 
     Returns:
         The JSON that was written, and what was left out.
 
     Raises:
-        ValueError: If the format is unknown.
+        ValueError: If the format is unknown, or one in which nothing can be dropped.
         DataSetError: (a ValueError) Naming file, object and frame.
     """
     if source_format not in READERS:
         raise ValueError(f"source_format: expected one of {sorted(READERS)}, got {source_format!r}")
+    read_source = READERS[source_format]
+    if invalid_annotations == "drop":
+        if source_format != "coco-video":
+            raise ValueError(f"invalid_annotations: only those of coco-video can be dropped, not of {source_format}")
+        read_source = partial(read_coco_video, drop_invalid=True)
     names = None if classes is None else read_class_file(Path(classes))
     with unpacked(Path(source)) as folder:
         try:
-            read = READERS[source_format](folder, None if frames is None else Path(frames), allow_outside)
+            read = read_source(folder, None if frames is None else Path(frames), allow_outside)
             return WrittenSplit(write_ytvis(read, output, split, names), _renamed(read.left_out, folder, source))
         except DataSetError as error:
             raise DataSetError(_renamed(error.problems, folder, source)) from error

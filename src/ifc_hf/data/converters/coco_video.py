@@ -65,7 +65,7 @@ class _Annotation(Record):
     attributes: _Attributes | None = None
 
 
-def read_coco_video(source: Path, frames: Path | None, allow_outside: bool) -> Source:
+def read_coco_video(source: Path, frames: Path | None, allow_outside: bool, drop_invalid: bool = False) -> Source:
     """Reads a COCO file of videos.
 
     Images are grouped by `video_id`, or else by the folder in their `file_name`, and sorted by `frame_id` (or
@@ -75,6 +75,7 @@ def read_coco_video(source: Path, frames: Path | None, allow_outside: bool) -> S
         source: The JSON, or an unpacked export with one of `PLACES` in it.
         frames: Folder that the file names start from; by default `images` of the export, or the JSON's folder.
         allow_outside: Let file names lead out of that folder.
+        drop_invalid: Leave out masks that can't be read, such as polygons of two points, instead of refusing the file.
 
     Returns:
         The videos.
@@ -95,7 +96,7 @@ def read_coco_video(source: Path, frames: Path | None, allow_outside: bool) -> S
     folder = frames or next((place for place in places if _holds(place, images)), json_file.parent)
     place_of = _group(content, images, folder, allow_outside, result)
     for annotation in read_list(_Annotation, content.annotations or [], file, "annotations"):
-        _add_annotation(annotation, place_of, names, file)
+        _add_annotation(annotation, place_of, names, result, drop_invalid)
     return result
 
 
@@ -183,8 +184,10 @@ def _add_annotation(
     annotation: _Annotation,
     place_of: dict[Identity, tuple[AnnotatedVideo, int]],
     names: dict[Identity, str],
-    file: str,
+    result: Source,
+    drop_invalid: bool,
 ) -> None:
+    file = result.file
     if annotation.image_id not in place_of:
         fail("unknown image", f"there is no image with id {annotation.image_id!r}", file, None, annotation.id)
     video, frame = place_of[annotation.image_id]
@@ -203,5 +206,8 @@ def _add_annotation(
     try:
         rle = compress_segmentation(annotation.segmentation, video.height, video.width)
     except SegmentationError as error:
-        fail(error.kind, str(error), file, video.name, annotation.id, frame)
+        if not drop_invalid:
+            fail(error.kind, str(error), file, video.name, annotation.id, frame)
+        result.leave_out(error.kind, str(error), video.name, annotation.id, frame)
+        return
     video.add(track, names[annotation.category_id], frame, rle, file, crowd=bool(annotation.iscrowd))
