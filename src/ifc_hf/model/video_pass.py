@@ -16,19 +16,36 @@ size, (h, w) mask logits at stride 8.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .engine import EncodedWindow, FrameFeatures
+from .engine import EncodedWindow, Engine, FrameFeatures
 from .masks import encode_rles, masks_to_boxes_xyxy
 from .post_processing import resized_above
 from .tracking import IfcClipTracker, TrackedFrame
 from .tracks import FrameResult, Track, no_result
 
 if TYPE_CHECKING:
-    from .video_segmenter import IfcVideoSegmenter
+    from .image_processing_ifc import IfcImageProcessor
+    from .modeling_ifc import IfcForVideoInstanceSegmentation
+
+
+class Segmenter(Protocol):
+    """What a pass asks of an `IfcVideoSegmenter`, whose attributes these are."""
+
+    model: "IfcForVideoInstanceSegmentation"
+    processor: "IfcImageProcessor"
+    num_frames: int
+    clip_stride: int
+    score_threshold: float
+    multi_label: bool
+    match_threshold: float
+    frames_per_batch: int
+
+    def engine(self) -> Engine:
+        """The network, ready for inference."""
 
 
 class VideoPass(Iterator[FrameResult]):
@@ -41,7 +58,7 @@ class VideoPass(Iterator[FrameResult]):
     whatever the length L of the video, plus the RLEs where they are kept. Time is O(L * T / S).
 
     Args:
-        segmenter: Settings and weights; the pass takes the weights as they are at its start.
+        segmenter: Settings and weights; they may change between passes, not during one.
         frames: Any iterable of frames of one size. Each is read when it arrives: a source may refill its buffer.
         output_size: (H0, W0) of the masks; default: that of the frames.
         keep_segmentations: Whether `tracks()` shall know the masks. They are kept as RLE, some hundred bytes a frame
@@ -53,7 +70,7 @@ class VideoPass(Iterator[FrameResult]):
 
     def __init__(
         self,
-        segmenter: "IfcVideoSegmenter",
+        segmenter: Segmenter,
         frames: Iterable[Any],
         output_size: tuple[int, int] | None = None,
         keep_segmentations: bool = True,
