@@ -29,13 +29,12 @@ from .tracks import FrameResult, Track, no_result
 
 if TYPE_CHECKING:
     from .image_processing_ifc import IfcImageProcessor
-    from .modeling_ifc import IfcForVideoInstanceSegmentation
 
 
 class Segmenter(Protocol):
     """What a pass asks of an `IfcVideoSegmenter`, whose attributes these are."""
 
-    model: "IfcForVideoInstanceSegmentation"
+    model: Any  # an IfcForVideoInstanceSegmentation, of this package or of a folder's code
     processor: "IfcImageProcessor"
     num_frames: int
     clip_stride: int
