@@ -128,6 +128,7 @@ def main() -> None:
         torch.save(weights, args.output / "weights.pt")
         (args.output / "epochs.json").write_text(json.dumps(sorted(epochs)), encoding="utf-8")
         (args.output / "history.json").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
+    trainer.accelerator.end_training()  # ends the threads of the process group, which else may abort at the exit
 
 
 if __name__ == "__main__":
