@@ -34,7 +34,10 @@ SMALLER = [
     ),
     (r"max_steps=6000, per_device_train_batch_size=2\)", 'max_steps=1, use_cpu=True, report_to="none")'),
     (r"w\('shapes', 800, 6", "w('shapes', 4, 3"),
-    (r"--repeats 2 --windows 5x1x12 36x1x36 --peak-frames 36", "--repeats 1 --windows 2x1x2 --size 64 96 --peak-frames"),
+    (
+        r"--repeats 2 --windows 5x1x12 36x1x36 --peak-frames 36",
+        "--repeats 1 --windows 2x1x2 --size 64 96 --peak-frames",
+    ),
     (r"--measure-peak 36 144", "--measure-peak 2 2 --size 64 96"),
     (r"--frames 2000", "--frames 12"),
     (r"(export|push) ifc-r50-ytvis", r"\1 my_model"),  # whatever the size of the network
