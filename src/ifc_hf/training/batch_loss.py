@@ -1,12 +1,15 @@
 """The loss of a batch that is spread over processes and accumulation steps, equal to that of the whole batch."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..model.loss import ifc_loss
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Labels = Sequence[Mapping[str, Tensor]]
 
@@ -65,3 +68,26 @@ class BatchLoss:
             total = total + settings["class_loss_coefficient"] * (scaled - terms[name])
             terms[name] = scaled
         return total, terms
+
+
+class TermMeans:
+    """Means of the loss terms since the last log."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, loss_dict: Mapping[str, Tensor]) -> None:
+        """Adds the terms (scalars) of one forward pass."""
+        for name, term in loss_dict.items():
+            self._sums[name] = self._sums.get(name, 0) + term.detach()
+        self._count += 1
+
+    def pop(self, accelerator: "Accelerator") -> dict[str, float]:
+        """The means over the passes and the processes, which are forgotten then; empty if there was no pass."""
+        if not self._count:
+            return {}
+        means = accelerator.reduce(torch.stack(list(self._sums.values())) / self._count, reduction="mean")
+        logs = dict(zip(self._sums, means.tolist(), strict=True))
+        self._sums, self._count = {}, 0
+        return logs

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -36,10 +36,11 @@ from ..scoring.video_evaluation import (
     score_videos,
 )
 from .arguments import IfcTrainingArguments
-from .batch_loss import BatchLoss
+from .batch_loss import BatchLoss, TermMeans
 from .checkpoints import check_disk_space, checkpoint_bytes, last_whole_checkpoint
 from .clip_data import NewClipsEveryEpoch, RelabelledBatches, WorkerStart, named_classes, training_classes
 from .interruption import EvaluationInterrupted, StopAfterStep, StopRequest, TrainingInterrupted
+from .optimizer import parameter_groups, step_schedule
 from .progress import TrainingLog
 from .wrappers import bare_model, network_of, whole_copy
 
@@ -121,8 +122,7 @@ class IfcTrainer(Trainer):
         super().__init__(model, args, collator, train_dataset, eval_dataset, processing_class, **kwargs)
         self._check_classes()
         self._stop = StopRequest(self.accelerator)
-        self._term_sums: dict[str, Tensor] = {}
-        self._num_summed = 0
+        self._term_means = TermMeans()
         self._add_callbacks()
 
     def _fit(self, model: Any) -> Any:
@@ -223,27 +223,22 @@ class IfcTrainer(Trainer):
             outputs = model(**inputs)
         finally:
             network.loss_function = plain_loss
-        for name, term in outputs["loss_dict"].items():
-            self._term_sums[name] = self._term_sums.get(name, 0) + term.detach()
-        self._num_summed += 1
+        self._term_means.add(outputs["loss_dict"])
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds every loss term, a mean over the steps since the last log and over the processes."""
-        if "loss" in logs and self._num_summed:
-            means = torch.stack(list(self._term_sums.values())) / self._num_summed
-            means = self.accelerator.reduce(means, reduction="mean")
-            logs.update(zip(self._term_sums, means.tolist(), strict=True))
-            self._term_sums, self._num_summed = {}, 0
+        if "loss" in logs:
+            logs.update(self._term_means.pop(self.accelerator))
         super().log(logs, start_time)
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
-        """The backbone learns more slowly; weight decay acts on everything.
+        """The optimizer that the arguments name, on the groups of `parameter_groups`.
 
-        Source: the reference's optimizer. The head comes first, because the logged learning rate is that of group 0.
+        Raises:
+            ValueError: If the optimizer makes groups of its own.
         """
         if self.optimizer is None:
-            trained = [(name, p) for name, p in (model or self.model).named_parameters() if p.requires_grad]
             optimizer_class, settings = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
                 self.args, self.model
             )
@@ -252,17 +247,13 @@ class IfcTrainer(Trainer):
                     f"optim={self.args.optim!r} is not supported: it would choose the learning rates itself, the "
                     "backbone's included"
                 )
-            learning_rate = settings.get("lr", self.args.learning_rate)
-            weight_decay = settings.get("weight_decay", self.args.weight_decay)
-            groups = [
-                {
-                    "params": [parameter for name, parameter in trained if ("backbone." in name) == is_backbone],
-                    "lr": learning_rate * factor,
-                    "weight_decay": weight_decay,
-                }
-                for is_backbone, factor in ((False, 1.0), (True, self.args.backbone_lr_factor))
-            ]
-            self.optimizer = optimizer_class([group for group in groups if group["params"]], **settings)
+            groups = parameter_groups(
+                model or self.model,
+                settings.get("lr", self.args.learning_rate),
+                settings.get("weight_decay", self.args.weight_decay),
+                self.args.backbone_lr_factor,
+            )
+            self.optimizer = optimizer_class(groups, **settings)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
@@ -270,13 +261,11 @@ class IfcTrainer(Trainer):
         if not self.args.drops_learning_rate:
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
-            drops = self.args.drop_steps(num_training_steps)
-            warmup_steps = self.args.get_warmup_steps(num_training_steps)
-
-            def factor(step: int) -> float:
-                warmup = min(1.0, (step + 1) / (warmup_steps + 1))
-                return warmup * self.args.lr_drop_factor ** sum(step >= drop for drop in drops)
-
+            factor = step_schedule(
+                self.args.get_warmup_steps(num_training_steps),
+                self.args.drop_steps(num_training_steps),
+                self.args.lr_drop_factor,
+            )
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
