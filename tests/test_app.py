@@ -30,7 +30,7 @@ gradio = pytest.importorskip("gradio", reason="the demo's extra `app` is not ins
 from ifc_hf.app.demo import Choice, Demo, Step, darken_around  # noqa: E402 -- after it is known that Gradio is there
 from ifc_hf.app.page import forget_job  # noqa: E402
 from ifc_hf.app.running import Job, StoppedError, heading, progress_html  # noqa: E402
-from ifc_hf.outputs.writer import Shot  # noqa: E402
+from ifc_hf.outputs.shots import Shot  # noqa: E402
 
 NUM_FRAMES = 4
 BIRD = "<i>bird</i>"  # a class of this name shall be read, not obeyed

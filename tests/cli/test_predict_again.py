@@ -17,7 +17,6 @@ from ifc_hf.cli.main import main, make_parser
 from ifc_hf.cli.predict import notes, track_settings
 from ifc_hf.loading import load_config
 from ifc_hf.outputs.locks import locked
-from ifc_hf.outputs.plan import folder_name
 from ifc_hf.outputs.video_writer import VideoWriter
 from ifc_hf.outputs.worker import VideoWorker
 from tiny_models import save_tiny_model, tiny_model
@@ -204,26 +203,6 @@ def test_parts_of_others_and_names_that_lead_out_are_left_alone(model_folder, tm
     assert all(file.read_text() == "mine" for file in kept)
     assert sorted(os.listdir(tmp_path / "deep")) == [".precious.part", "out"]
     assert (out / "...mp4" / "tracks.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "folder"),
-    [
-        ("clip", "clip"),
-        ("..", ".._"),
-        (".", "._"),
-        ("", "_"),
-        ("a/../../b", "a_.._.._b"),
-        ("/etc", "_etc"),
-        ("a\\b\0c", "a_b_c"),
-        ("results.json", "results.json_"),
-        ("x" * 300, "x" * 200),
-        ("ä" * 150, "ä" * 100),
-        ("clip.v2", "clip.v2"),
-    ],
-)
-def test_names_of_folders(name, folder):
-    assert folder_name(name) == folder
 
 
 def test_folders_of_one_name_are_told_apart(model_folder, tmp_path):

@@ -13,8 +13,8 @@ from ifc_hf.outputs.instances import track_caption, track_color
 from ifc_hf.outputs.labels import draw_legend
 from ifc_hf.outputs.pictures import Animation, ContactSheet, Cutouts, IdMaps
 from ifc_hf.outputs.prediction import Fingerprints, Prediction, TrackSettings
+from ifc_hf.outputs.shots import Shot
 from ifc_hf.outputs.timeline import write_timeline
-from ifc_hf.outputs.writer import Shot
 
 FULL = np.ones((1, 8, 8), bool)
 

@@ -5,7 +5,9 @@ import os
 import pytest
 from PIL import Image
 
-from ifc_hf.outputs.source import Reading, VideoSource, distinct_names, find_sources
+from ifc_hf.outputs.fingerprint import source_fingerprint
+from ifc_hf.outputs.names import folder_names
+from ifc_hf.outputs.source import Reading, VideoSource, find_sources
 from video_makers import make_video
 
 
@@ -50,16 +52,55 @@ def test_names_lead_nowhere_else(place, name):
     assert VideoSource(place).name == name
 
 
-def test_names_are_distinct():
-    assert distinct_names([["data", "seq1", "img1"], ["data", "seq2", "img1"]]) == ["seq1_img1", "seq2_img1"]
-    assert distinct_names([["a", "x", "img"], ["b", "x", "img"], ["c", "y"]]) == ["a_x_img", "b_x_img", "y"]
-    assert distinct_names([["a", "clip"], ["a", "clip"]]) == ["a_clip_1", "a_clip_2"]
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["data/seq1/img1.mp4", "data/seq2/img1.mp4"], ["seq1_img1", "seq2_img1"]),
+        (["a/x/img.mp4", "b/x/img.mp4", "c/y.mp4"], ["a_x_img", "b_x_img", "y"]),
+        (["day/clip.mp4", "day/clip.avi", "day/clip_1.mp4"], ["clip_2", "clip_3", "clip_1"]),
+        (["day/Clip.mp4", "day/b.mp4", "night/clip.mp4"], ["day_Clip", "b", "night_clip"]),
+        (["ftp://a/" + "x" * 300, "ftp://b/" + "x" * 300], ["a_" + "x" * 198, "b_" + "x" * 198]),
+        (["ftp://a/" + "x" * 201 + end for end in "ab"], ["x" * 200 + "_1", "x" * 200 + "_2"]),
+        (["results.json.mp4", "Videos.JSON.mp4"], ["results.json_", "Videos.JSON_"]),
+        (["a\\b\0c.mp4"], ["a_b_c"]),
+        (["ftp://a/" + "ä" * 150], ["ä" * 100]),
+        (["clip.v2.mp4", 3, "-"], ["clip.v2", "camera3", "stdin"]),
+    ],
+)
+def test_names_of_folders_are_plain_and_distinct(places, names):
+    assert folder_names(places) == names
 
 
-def test_one_source_named_twice_is_one(tmp_path):
+def test_only_the_pictures_of_a_folder_count_for_its_fingerprint(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
+    before = source_fingerprint(str(tmp_path)), source_fingerprint(str(tmp_path / "*"))
+    for name in (".DS_Store", "._0.png", "Thumbs.db", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    assert (source_fingerprint(str(tmp_path)), source_fingerprint(str(tmp_path / "*"))) == before
+    Image.new("RGB", (4, 4)).save(tmp_path / "1.png")
+    assert source_fingerprint(str(tmp_path)) != before[0] and source_fingerprint(str(tmp_path / "*")) != before[1]
+
+
+def test_one_source_named_twice_is_one(tmp_path, monkeypatch):
     make_video(tmp_path / "a.mp4", num_frames=2)
-    places = [str(tmp_path / "a.mp4"), (tmp_path / "a.mp4").as_uri(), str(tmp_path)]
-    assert [source.name for source in find_sources(places)] == ["a"]
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "pictures" / "0.png")
+    monkeypatch.chdir(tmp_path)
+    places = [
+        *(
+            "a.mp4",
+            "./a.mp4",
+            "pictures/../a.mp4",
+            str(tmp_path / "a.mp4"),
+            (tmp_path / "a.mp4").as_uri(),
+            "*.mp4",
+            ".",
+        ),
+        *("pictures", "pictures/", "./pictures", "0", "00", "-", "-"),
+    ]
+    found = find_sources(places, endless=True)
+    assert [source.place for source in found] == ["a.mp4", "pictures", 0, "-"]
+    assert [source.name for source in found] == ["a", "pictures", "camera0", "stdin"]
 
 
 def test_a_reading_knows_what_is_asked_of_a_source(tmp_path):

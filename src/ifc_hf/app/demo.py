@@ -30,9 +30,9 @@ from ..outputs.instances import best_labels
 from ..outputs.pictures import Cutouts
 from ..outputs.prediction import Fingerprints, Prediction, TrackSettings
 from ..outputs.segmenting import replay, segment
+from ..outputs.shots import Shot
 from ..outputs.source import VideoSource
 from ..outputs.worker import live_shot
-from ..outputs.writer import Shot
 from ..processes import default_device
 
 MAX_FRAMES = 300

@@ -138,19 +138,19 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         OSError: If a video or the model is missing, or the results can't be written.
-        ValueError: If two videos would go to the same folder, a class is unknown, or arguments contradict each other.
+        ValueError: If a class is unknown, or arguments contradict each other.
         ImportError: If a library is missing for an output.
     """
     from ..loading import load_config
-    from ..outputs.plan import output_folders
+    from ..outputs.output_writers import require_libraries
     from ..outputs.source import find_sources
-    from ..outputs.writers import require_libraries
     from ..processes import Processes
 
     processes = Processes(args.device)
     style = drawing_style(args)
-    folders = output_folders(find_sources(args.videos, args.frames, args.fps, args.live), args.output)
-    check_live(args, list(folders))
+    sources = find_sources(args.videos, args.frames, args.fps, args.live)
+    folders = {source: args.output / source.name for source in sources}
+    check_live(args, sources)
     require_libraries(args.save, style)
     config = load_config(args.model)
     settings = track_settings(args, config)

@@ -6,9 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..files import temporary_name
+from .shots import Shot, ShotWriter
 from .sound import add_sound
 from .video_writer import VideoWriter
-from .writer import Shot, ShotWriter
 
 
 class DrawnVideo(ShotWriter):

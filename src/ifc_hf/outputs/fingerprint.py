@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..model.picture_files import is_listed, is_picture
 from ..model.video_inputs import is_pattern, matching_files
 
 BLOCK_BYTES = 1 << 20
@@ -35,7 +36,7 @@ def source_fingerprint(place: str | int) -> str | None:
         return listing_fingerprint(Path(file) for file in matching_files(place))
     path = Path(place)
     if path.is_dir():
-        return listing_fingerprint(path.iterdir())
+        return listing_fingerprint(file for file in path.iterdir() if is_listed(file))
     return file_fingerprint(path) if path.is_file() else None
 
 
@@ -55,9 +56,9 @@ def model_fingerprint(folder: Path | None) -> str | None:
 
 
 def listing_fingerprint(files: Iterable[Path]) -> str:
-    """Of names, sizes and times of change."""
+    """Of the pictures among some files: names, sizes and times of change; what else lies beside them is not read."""
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in sorted(filter(is_picture, files)):
         state = file.stat()
         digest.update(os.fsencode(file.name) + f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
     return digest.hexdigest()

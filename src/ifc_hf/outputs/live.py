@@ -16,10 +16,10 @@ from .drawing import DrawingStyle, TrackDrawer
 from .drawn_video import DrawnVideo
 from .frame_lines import FrameLines
 from .segmenting import of_classes
+from .shots import Shot
 from .source import Reading, VideoSource
 from .threads import read_latest, write_behind
 from .worker import CAMERA_FPS, live_shot
-from .writer import Shot
 
 if TYPE_CHECKING:
     from ..model.tracks import FrameResult

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..files import whole_folder
-from .writer import Shot, ShotWriter
+from .shots import Shot, ShotWriter
 
 SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL_WIDTH = 4, 3, 320  # pixels
 GIF_LONGEST_EDGE, GIF_FPS, GIF_MOST_FRAMES = 400, 10, 200  # some ten megabytes at most

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .drawing import DrawingStyle
-from .files import FILES, RESULTS_FILES
+from .files import FILES
 from .fingerprint import source_fingerprint
+from .output_writers import missing_outputs
 from .prediction import Fingerprints, Prediction, TrackSettings
 from .source import VideoSource
-from .writers import missing_outputs
-
-MOST_NAME_BYTES = 200  # of a folder; file systems take 255, and names of parts are longer
 
 
 @dataclass(frozen=True)
@@ -131,30 +128,3 @@ def difference(saved: Prediction, source: VideoSource, fingerprints: Fingerprint
     if fingerprints.model is None or saved.fingerprints.model != fingerprints.model:
         return "the model has changed"
     return None
-
-
-def output_folders(sources: Sequence[VideoSource], output: Path) -> dict[VideoSource, Path]:
-    """One folder for every video.
-
-    Raises:
-        ValueError: If two videos would go to the same folder.
-    """
-    by_folder: dict[Path, VideoSource] = {}
-    for source in dict.fromkeys(sources):
-        folder = output / folder_name(source.name)
-        other = by_folder.setdefault(folder, source)
-        if other != source:
-            raise ValueError(
-                f"{other.place} and {source.place} would both be written to {folder}; give them other names"
-            )
-    return {source: folder for folder, source in by_folder.items()}
-
-
-def folder_name(name: str) -> str:
-    """A video's name as that of a folder directly within the output: no way out of it, no other file's name."""
-    safe = "".join("_" if letter in "/\\\0" else letter for letter in name)
-    while len(os.fsencode(safe)) > MOST_NAME_BYTES:
-        safe = safe[:-1]
-    if not safe.strip(".") or safe in RESULTS_FILES:
-        return f"{safe}_"
-    return safe

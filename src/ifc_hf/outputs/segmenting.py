@@ -15,9 +15,9 @@ from .duplicates import find_duplicates
 from .instances import visible_tracks
 from .prediction import Fingerprints, Prediction, TrackSettings, known_score, ratio_text, split_classes
 from .selection import drawn_in_frame, tracks_to_draw
+from .shots import Shot
 from .source import Reading, VideoSource
 from .threads import read_ahead
-from .writer import Shot
 
 if TYPE_CHECKING:
     from ..model.tracks import FrameResult

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from ..model.picture_files import is_animated, is_listed, is_picture, natural_order
 from ..model.reading import Frame, VideoError, VideoInfo
@@ -21,6 +19,7 @@ from ..model.video_inputs import (
     matching_files,
     open_reading,
 )
+from .names import folder_names
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class VideoSource:
     @property
     def name(self) -> str:
         """Name of the folder for the results: one plain name, which leads nowhere else."""
-        return self.given_name or "_".join(name_parts(self.place)[-1:])
+        return self.given_name or folder_names([self.place])[0]
 
     @property
     def is_live(self) -> bool:
@@ -178,13 +177,25 @@ def find_sources(
             found += [place] if all(is_picture(file) for file in files) else files
         else:
             raise FileNotFoundError(f"{place}: no such file or folder")
-    found = list(dict.fromkeys(found))
+    once: dict[str | int, str | int] = {}
+    for source in found:
+        once.setdefault(identity(source), source)
+    found = list(once.values())
     _, end = frame_range or (0, None)
     for source in found:
         if is_live(source) and end is None and not endless:
             raise ValueError(f"{source}: a camera has no end: say how many frames to take, as --frames :300")
-    names = distinct_names([name_parts(place) for place in found])
-    return [VideoSource(place, frame_range, fps, endless, name) for place, name in zip(found, names, strict=True)]
+    return [
+        VideoSource(place, frame_range, fps, endless, name)
+        for place, name in zip(found, folder_names(found), strict=True)
+    ]
+
+
+def identity(place: str | int) -> str | int:
+    """What two spellings of one place have in common: `a.mp4` and `./a.mp4` are one video."""
+    if isinstance(place, int) or is_address(place) or place == STANDARD_INPUT:
+        return place
+    return os.path.abspath(place)
 
 
 def videos_of_folder(folder: Path) -> list[str]:
@@ -204,41 +215,3 @@ def videos_of_folder(folder: Path) -> list[str]:
     if pictures and videos:
         logger.warning("%s: a folder of videos; its %d pictures are left out", folder, len(pictures))
     return [str(file) for file in videos]
-
-
-def name_parts(place: str | int) -> list[str]:
-    """Names that tell a source from others, the nearest last: those of its folders, and its own without suffix."""
-    if isinstance(place, int):
-        return [f"camera{place}"]
-    if place == STANDARD_INPUT:
-        return ["stdin"]
-    if is_address(place):
-        address = urlparse(place)
-        folders = [address.netloc.rpartition("@")[2].replace(":", "_")]  # without a password
-        names = unquote(address.path).split("/")
-    else:
-        path = Path(place).parent if is_pattern(place) else Path(place)
-        folders = list(path.resolve().parts[1:] if path.is_dir() else path.absolute().parent.parts[1:])
-        names = [] if path.is_dir() else [path.name]
-    folders, names = ([part for part in parts if part.strip(". ")] for parts in (folders, names))  # no way out
-    if names:
-        stem = Path(names[-1]).stem
-        names[-1] = stem if stem.strip(". ") else names[-1]
-    return [*folders, *names] or ["video"]
-
-
-def distinct_names(parts: list[list[str]]) -> list[str]:
-    """The last of each source's names, with as many of those before as tell all sources apart; or numbers."""
-    names = [own[-1] for own in parts]
-    for depth in range(2, 1 + max(map(len, parts), default=0)):
-        times = Counter(names)
-        if max(times.values()) == 1:
-            break
-        names = ["_".join(own[-depth:]) if times[name] > 1 else name for name, own in zip(names, parts, strict=True)]
-    times = Counter(names)
-    seen: Counter[str] = Counter()
-    for index, name in enumerate(names):
-        if times[name] > 1:
-            seen[name] += 1
-            names[index] = f"{name}_{seen[name]}"
-    return names

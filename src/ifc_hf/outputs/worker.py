@@ -15,14 +15,14 @@ from .drawing import TrackDrawer
 from .files import FILES, OF_FRAMES
 from .labels import printable
 from .locks import locked
+from .output_writers import OutputWriters, make_drawer, mark, missing_outputs
 from .plan import Order, VideoTask, find_earlier
 from .prediction import Prediction, ratio_from_text
 from .segmenting import FrameTaker, replay, segment
+from .shots import Shot
 from .source import VideoSource
 from .threads import write_behind
 from .timeline import write_timeline
-from .writer import Shot
-from .writers import OutputWriters, make_drawer, mark, missing_outputs
 
 if TYPE_CHECKING:
     from ..model.tracks import FrameResult

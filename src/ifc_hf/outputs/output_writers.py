@@ -13,9 +13,9 @@ from .drawn_video import DrawnVideo
 from .files import DRAWN, FILES
 from .pictures import Animation, ContactSheet, Cutouts, IdMaps
 from .prediction import Prediction
+from .shots import Shot, ShotWriter
 from .source import VideoSource
 from .timeline import require_matplotlib
-from .writer import Shot, ShotWriter
 
 
 class OutputWriters:

@@ -1,4 +1,4 @@
-"""What the writers of the single kinds of files have in common."""
+"""Shots: drawn frames with what was found in them, and what all files that are made of shots have in common."""
 
 from __future__ import annotations
 
