@@ -4,29 +4,41 @@ import copy
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from transformers import pipeline
 
-from ifc_hf import IfcImageProcessor, VideoInstanceSegmentationPipeline
+from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor, VideoInstanceSegmentationPipeline
 from ifc_hf.model.masks import decode_rle
 from tiny_models import tiny_model
 
+try:
+    import accelerate
+except ImportError:
+    accelerate = None
+
+needs_accelerate = pytest.mark.skipif(accelerate is None, reason="the extra `train` is not installed")
 SIZES_HW = [(40, 56), (40, 56), (56, 40), (48, 48)]
 
 
-def make_pipe(seed: int = 0) -> VideoInstanceSegmentationPipeline:
-    model = tiny_model(seed, id2label={0: "cat", 1: "dog", 2: "bird"})
+def make_model(seed: int = 0) -> IfcForVideoInstanceSegmentation:
+    return tiny_model(seed, id2label={0: "cat", 1: "dog", 2: "bird"})
+
+
+def make_pipe(
+    seed: int = 0, model: torch.nn.Module | None = None, device: str | None = "cpu"
+) -> VideoInstanceSegmentationPipeline:
     processor = IfcImageProcessor(size={"shortest_edge": 32, "longest_edge": 64})
     return pipeline(
         "video-instance-segmentation",
-        model=model,
+        model=model or make_model(seed),
         image_processor=processor,
         num_frames=3,
         threshold=0.1,
-        device="cpu",
+        device=device,
     )
 
 
@@ -92,11 +104,24 @@ def test_a_compiled_model(videos):
     assert pipe(videos[0]) == expected
 
 
-def test_an_offloaded_model(videos, tmp_path):
-    accelerate = pytest.importorskip("accelerate", reason="the extra `train` is not installed")
+def to_disk(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    return accelerate.disk_offload(model, folder, execution_device="cpu")
+
+
+def to_memory(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    return accelerate.cpu_offload(model, execution_device="cpu")
+
+
+@needs_accelerate
+@pytest.mark.parametrize("offload", [to_disk, to_memory])
+@pytest.mark.parametrize("is_used_before", [False, True])
+def test_an_offloaded_model(videos, tmp_path, offload, is_used_before):
     pipe = make_pipe()
     expected = pipe(videos[0])
-    pipe.model = accelerate.disk_offload(pipe.model, tmp_path, execution_device="cpu")
+    if is_used_before:
+        pipe.model = offload(pipe.model, tmp_path)
+    else:
+        pipe = make_pipe(model=offload(make_model(), tmp_path), device=None)
     found = pipe(videos[0])
     # Equal but for rounding: the batch norms of weights that are elsewhere can't be folded.
     assert [track.label for track in found] == [track.label for track in expected]

@@ -13,9 +13,12 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, TypeAlias
 
+import torch
 from PIL import Image
+from torch import nn
 from transformers import Pipeline
 
+from .engine import is_offloaded
 from .engines import EngineKeeper
 from .masks import decode_rle
 from .tracks import FrameResult, Track
@@ -72,6 +75,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         if model.config.model_type != "ifc":
             raise ValueError(f"{TASK}: expected a model of type 'ifc', got {model.config.model_type!r}")
         self._engine_keeper = EngineKeeper()
+        mark_offloaded(model)
         super().__init__(model, *args, **kwargs)
         if self.image_processor is None:
             raise ValueError(f"{TASK}: expected an image_processor, got None")
@@ -215,6 +219,17 @@ class VideoInstanceSegmentationPipeline(Pipeline):
 def default_threshold(config: Any) -> float:
     """Least score of the tracks that are reported unless another one is asked for."""
     return DEFAULT_THRESHOLD if config.default_threshold is None else config.default_threshold
+
+
+def mark_offloaded(model: nn.Module) -> None:
+    """Gives a model whose weights accelerate keeps elsewhere the map that tells `Pipeline` not to move them.
+
+    `from_pretrained(device_map=...)` makes such a map; `accelerate.cpu_offload` and `disk_offload` make none.
+    """
+    if getattr(model, "hf_device_map", None) is None and is_offloaded(model):
+        hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
+        devices = [hook.execution_device for hook in hooks if getattr(hook, "execution_device", None) is not None]
+        model.hf_device_map = {"": devices[0] if devices else torch.device("cpu")}
 
 
 def known_label_ids(id2label: dict[int, str], classes: list[str] | None) -> set[int]:
