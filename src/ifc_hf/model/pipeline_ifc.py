@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
-from torch import nn
 from transformers import Pipeline
 
 from .engine import is_offloaded
@@ -221,14 +220,14 @@ def default_threshold(config: Any) -> float:
     return DEFAULT_THRESHOLD if config.default_threshold is None else config.default_threshold
 
 
-def mark_offloaded(model: nn.Module) -> None:
+def mark_offloaded(model: Any) -> None:
     """Gives a model whose weights accelerate keeps elsewhere the map that tells `Pipeline` not to move them.
 
     `from_pretrained(device_map=...)` makes such a map; `accelerate.cpu_offload` and `disk_offload` make none.
     """
     if getattr(model, "hf_device_map", None) is None and is_offloaded(model):
-        hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
-        devices = [hook.execution_device for hook in hooks if getattr(hook, "execution_device", None) is not None]
+        hooks = [getattr(module, "_hf_hook", None) for module in model.modules()]
+        devices = [device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None]
         model.hf_device_map = {"": devices[0] if devices else torch.device("cpu")}
 
 
