@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer
 from ifc_hf.outputs.labels import Area, draw_labels, draw_legend, printable
 
 COLORS = [(200, 30, 30), (30, 30, 200), (240, 230, 60)]
@@ -29,10 +30,37 @@ def test_labels_and_list_meet_nothing_and_leave_nine_tenths(height, width, level
         assert 0 <= area.left < area.right <= width and 0 <= area.top < area.bottom <= height
         assert not any(area.meets(other) for other in (*areas[:place], *([legend] if legend else [])))
     most = height * width / 10
-    assert sum(area.num_pixels for area in areas) <= most and (legend is None or legend.num_pixels <= most)
+    listed = legend.num_pixels if legend else 0
+    assert listed <= most / 2 and listed + sum(area.num_pixels for area in areas) <= most
     assert areas and (frame != before).any(-1).sum() <= most
     if height >= 360:
         assert len(areas) == len(boxes), "every object has its label"
+
+
+@pytest.mark.parametrize("level", [10, 245])
+@pytest.mark.parametrize("height", [120, 144, 180, 240])
+def test_on_small_videos_with_many_tracks_neither_text_nor_trails_take_more_than_a_tenth(height, level):
+    pytest.importorskip("supervision", reason="drawing is the extra `draw`")
+    width, num_tracks = height * 16 // 9, 30
+    random = np.random.default_rng(0)
+    frame = np.full((height, width, 3), level, np.uint8)
+    captions = [f"#{number} skateboard 0.{99 - number}" for number in range(num_tracks)]
+    styles = [
+        DrawingStyle(labels, trails, labels) for labels, trails in ((False, False), (True, False), (False, True))
+    ]
+    drawers = [TrackDrawer(style) for style in styles]
+    most = 0.1 * height * width
+    for _ in range(5):
+        masks = np.zeros((num_tracks, height, width), bool)
+        for mask in masks:  # they jump, so that trails are as long as can be
+            y, x = random.integers(0, height - 12), random.integers(0, width - 12)
+            mask[y : y + 12, x : x + 12] = True
+        plain, text, trails = (
+            drawer.draw(frame, masks, range(num_tracks), captions, dict(enumerate(captions))) for drawer in drawers
+        )
+        assert 0 < (text != plain).any(-1).sum() <= most
+        assert (trails != plain).any(-1).sum() <= most
+    assert (trails != plain).any()
 
 
 def test_a_label_without_room_is_its_number_or_nothing():

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .instances import Frame, cv2, line_width, paint_masks, require_supervision, tight_boxes, track_color
+from .instances import Frame, cv2, paint_masks, require_supervision, tight_boxes, track_color
 from .labels import draw_labels, draw_legend
 
 TRAIL_FRAMES = 40
 FADING_FRAMES = 30  # of these, the oldest
+FRAME_PER_TRAIL = 120  # edges of a frame are so many times as long as a trail is wide
+MOST_TRAILS = 0.1  # of the frame, covered by all of them
 
 
 @dataclass(frozen=True)
@@ -90,25 +92,33 @@ class TrackDrawer:
         return canvas
 
     def draw_trails(self, canvas: Frame, boxes_xyxy: NDArray[np.float32], track_ids: Sequence[int]) -> None:
-        """Adds where the visible objects came from; the older, the fainter."""
+        """Adds where the visible objects came from; the older, the fainter. Without room, the last have no trail."""
+        room = round(MOST_TRAILS * canvas.shape[0] * canvas.shape[1])
         middles = np.round((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2).astype(int).tolist()
         for (x, y), track_id in zip(middles, track_ids, strict=True):
             trail = self.trails.setdefault(track_id, deque())
             trail.append((self.num_frames, x, y))
             while trail[0][0] <= self.num_frames - TRAIL_FRAMES:
                 trail.popleft()
-            draw_fading_line(canvas, [(self.num_frames - frame, (x, y)) for frame, x, y in trail], track_id)
+            points = [(self.num_frames - frame, (x, y)) for frame, x, y in trail]
+            room -= draw_fading_line(canvas, points, track_id, room)
 
 
-def draw_fading_line(canvas: Frame, points: Sequence[tuple[int, tuple[int, int]]], track_id: int) -> None:
+def draw_fading_line(
+    canvas: Frame, points: Sequence[tuple[int, tuple[int, int]]], track_id: int, most_pixels: int
+) -> int:
     """Draws a line through points that fades with their age.
 
     Args:
         canvas: (H, W, 3) uint8 RGB; drawn on.
         points: Age in frames and (x, y) of each, the oldest first.
         track_id: Chooses the colour.
+        most_pixels: A line that covers more is not drawn.
+
+    Returns:
+        How many pixels it covers.
     """
-    thickness = 2 * line_width(canvas.shape)
+    thickness = max(1, round(min(canvas.shape[:2]) / FRAME_PER_TRAIL))
     places = np.array([place for _, place in points])
     left, top = np.maximum(places.min(axis=0) - thickness, 0).tolist()
     right, bottom = (places.max(axis=0) + thickness + 1).tolist()
@@ -117,5 +127,9 @@ def draw_fading_line(canvas: Frame, points: Sequence[tuple[int, tuple[int, int]]
     for (age, start), (_, end) in zip(points, points[1:], strict=False):
         strength = min(255, 255 * (TRAIL_FRAMES - age) // FADING_FRAMES)
         cv2.line(opacity, (start[0] - left, start[1] - top), (end[0] - left, end[1] - top), strength, thickness)
+    num_pixels = int(np.count_nonzero(opacity))
+    if num_pixels > most_pixels:
+        return 0
     weight = opacity[..., None].astype(np.float32) / 255
     region[:] = np.round(region + (np.array(track_color(track_id), np.float32) - region) * weight).astype(np.uint8)
+    return num_pixels

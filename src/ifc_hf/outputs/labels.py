@@ -14,8 +14,8 @@ from ..model.video_files import Frame
 
 DARK_RGB, LIGHT_RGB = (20, 20, 20), (255, 255, 255)  # of text, whichever is readable on its background
 LEGEND_OPACITY = 0.6
-LEGEND_LINES = 8
-MOST_COVERED = 0.1  # of the frame, by all labels together and by the list
+LEGEND_LINES, LEAST_LINES = 8, 2  # a list that names fewer tracks than there are, and one alone, tells nothing
+MOST_COVERED = 0.1  # of the frame, by labels and list together; the list takes half of it at most
 FRAME_PER_LETTER = 36  # edges of a frame are so many times as long as its letters are high
 SMALLEST_FONT = 9  # pixels; smaller letters can't be read
 MOST_LETTERS = 60  # of a label
@@ -53,8 +53,9 @@ def draw_labels(
 ) -> list[Area]:
     """Writes a text beside every object, on a bar of its colour.
 
-    Labels cover neither each other nor what is taken already, and all together no more than a tenth of the frame.
-    Where there is no room, only what stands before the first space of a text is written (its number), or nothing.
+    Labels cover neither each other nor what is taken already; together with that they take a tenth of the frame at
+    most. Of a text only what stands before its first space is written (a number) where there is no room for more, or
+    the numbers of others would find none.
 
     Args:
         frame: (H, W, 3) uint8; drawn on.
@@ -68,14 +69,17 @@ def draw_labels(
     """
     font_size = font_size_for(frame.shape)
     placed: list[Area] = []
-    room = MOST_COVERED * frame.shape[0] * frame.shape[1]
-    for box, text, color in zip(boxes_xyxy.tolist(), texts, colors_rgb, strict=True):
-        for part in dict.fromkeys((text, text.partition(" ")[0])):
-            if not part:
-                continue
-            bar = text_bar(printable(part), color, font_size)
-            area = find_place(bar.shape, box, frame.shape, (*taken, *placed))
-            if area is not None and area.num_pixels <= room:
+    room = room_for_text(frame.shape) - sum(area.num_pixels for area in taken)
+    numbers = [text.partition(" ")[0] for text in texts]
+    bars_of_numbers = [
+        text_bar(printable(text), color, font_size) for text, color in zip(numbers, colors_rgb, strict=True)
+    ]
+    kept = sum(bar[..., 0].size for bar in bars_of_numbers)  # for the numbers of those that are still to come
+    for box, text, number, color in zip(boxes_xyxy.tolist(), texts, bars_of_numbers, colors_rgb, strict=True):
+        kept -= number[..., 0].size
+        for bar, spare in ((text_bar(printable(text), color, font_size), room - kept), (number, room)):
+            area = find_place(bar.shape, box, frame.shape, (*taken, *placed)) if text else None
+            if area is not None and area.num_pixels <= spare:
                 frame[area.top : area.bottom, area.left : area.right] = bar
                 placed.append(area)
                 room -= area.num_pixels
@@ -121,7 +125,7 @@ def candidates(height: int, width: int, box_xyxy: Sequence[int]) -> Iterator[tup
 def draw_legend(frame: Frame, legend: Mapping[int, str], colors_rgb: Mapping[int, Color]) -> Area | None:
     """Adds a list of tracks in the upper left corner.
 
-    It takes no more than a tenth of the frame, half of its height, and eight lines: a last line counts the others.
+    It takes no more than a twentieth of the frame, half of its height, and eight lines: a last line counts the others.
 
     Args:
         frame: (H, W, 3) uint8; drawn on.
@@ -129,11 +133,12 @@ def draw_legend(frame: Frame, legend: Mapping[int, str], colors_rgb: Mapping[int
         colors_rgb: Colour of every track, in the order of the frame's channels.
 
     Returns:
-        Where the list lies; None if there is no room.
+        Where the list lies; None if there is no room or nothing to list.
     """
     font_size = font_size_for(frame.shape)
     step = round(1.4 * font_size)
-    for num_lines in range(min(LEGEND_LINES, len(legend)), 0, -1):
+    least = max(1, min(LEAST_LINES, len(legend)))
+    for num_lines in range(min(LEGEND_LINES, len(legend)), least - 1, -1):
         texts = tuple(printable(text) for text in list(legend.values())[:num_lines])
         rest = len(legend) - num_lines
         lines = (*texts, f"and {rest} more") if rest else texts
@@ -141,7 +146,7 @@ def draw_legend(frame: Frame, legend: Mapping[int, str], colors_rgb: Mapping[int
         height = step * len(lines) + step // 2
         width = legend_width(lines, font_size, step)
         fits = width <= frame.shape[1] and height <= frame.shape[0] // 2
-        if fits and height * width <= MOST_COVERED * frame.shape[0] * frame.shape[1]:
+        if fits and height * width <= room_for_text(frame.shape) / 2:
             panel, opacity = legend_panel(lines, colors, font_size, step, height, width)
             corner = frame[:height, :width].astype(np.float32)
             frame[:height, :width] = np.round(corner + (panel - corner) * opacity).astype(np.uint8)
@@ -184,6 +189,11 @@ def text_bar(text: str, color: Color, font_size: int) -> Frame:
     ink = LIGHT_RGB if luminance(color) < 0.4 else DARK_RGB
     ImageDraw.Draw(bar).text((margin, bar.height // 2), text, ink, font, "lm")
     return np.asarray(bar)
+
+
+def room_for_text(frame_shape: tuple[int, ...]) -> float:
+    """How many pixels of a frame may be covered by text."""
+    return MOST_COVERED * frame_shape[0] * frame_shape[1]
 
 
 def font_size_for(frame_shape: tuple[int, ...]) -> int:
