@@ -11,10 +11,12 @@ import pytest
 
 from fake_camera import FakeCamera
 from ifc_hf.cli.main import main
+from ifc_hf.model import live_video
 from ifc_hf.model.masks import decode_rle
 from ifc_hf.model.video_files import read_frames
-from ifc_hf.outputs import live
+from ifc_hf.outputs import live, threads
 from ifc_hf.outputs.video_writer import VideoWriter
+from loopback_video import LEVELS_APART, VideoServer
 from tiny_models import save_tiny_model
 
 
@@ -128,6 +130,34 @@ def test_a_camera_is_followed_until_ctrl_c(model_folder, video, tmp_path, monkey
     drawn = [len(list(read_frames(part.with_suffix(".mp4")))) for part in parts]
     assert drawn == [len(part.read_text().splitlines()) for part in parts]
     assert "12 frames, see" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["between pictures", "within a picture"])
+def test_an_address_that_drops_twice_is_followed_through(model_folder, tmp_path, monkeypatch, capsys, caplog, cut):
+    pytest.importorskip("supervision", reason="drawing is the extra `draw`")
+    monkeypatch.setattr(live_video, "WAITS_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(live.LiveParts.__init__, "__defaults__", (0.3,))
+    monkeypatch.setattr(threads, "put_latest", threads.put)  # a slow machine would leave out frames
+    server = VideoServer(None, connections=3, cut=cut)
+    options = ("--model", model_folder, "--threshold", 1, "--num-frames", 2, "--jsonl", "-")
+    assert predict(server.address, "-o", tmp_path, "--live", *options) == 1
+    server.shutdown()
+    captured = capsys.readouterr()
+    assert "error: " in captured.err and "30 frames were readable" in captured.err
+    folder = tmp_path / "camera"
+    parts = sorted(folder.glob("*.jsonl"))
+    lines = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+    assert [line["frame_index"] for line in lines] == list(range(30))
+    assert [json.loads(line) for line in captured.out.splitlines()] == lines
+    assert (np.diff([line["time_seconds"] for line in lines]) > 0).all()
+    # Each picture was drawn once, and every file of a part can be played.
+    assert len(parts) > 2 and sorted(os.listdir(folder)) == sorted(
+        part.stem + end for part in parts for end in (".jsonl", ".mp4")
+    )
+    frames = [[frame.mean() for frame in read_frames(part.with_suffix(".mp4"))] for part in parts]
+    assert [len(levels) for levels in frames] == [len(part.read_text().splitlines()) for part in parts]
+    sent = [LEVELS_APART * picture for picture in range(33) if not cut or picture % 11 != 10]
+    np.testing.assert_allclose(sum(frames, []), sent[:30], atol=4)
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,23 @@
 """What may stand for a video: names, addresses, pipes, readers; and what is refused before it can do harm."""
 
-import http.server
 import io
 import os
 import shutil
 import struct
 import sys
 import threading
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ifc_hf.model import live_video
 from ifc_hf.model.video_files import VideoError, read_timed_frames, video_info
 from ifc_hf.model.video_inputs import matching_files, open_frames, open_reading
 from ifc_hf.outputs.source import Reading, VideoSource
 from ifc_hf.outputs.video_writer import VideoWriter
+from loopback_video import VideoServer
 from video_makers import make_video, moving_frames
 
 
@@ -123,57 +121,17 @@ def test_sequences_are_videos():
     assert len(taken) == 3 and taken[0] is frames[1]
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Sends one file, never a range of it; or pictures of a camera, breaking off after every ten."""
-
-    def __init__(self, content: bytes | None, connections: int = 100) -> None:
-        self.content, self.connections, self.num_pictures = content, connections, 0
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.server_port}/camera"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Of the server above."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.connections -= 1
-        if self.server.connections < 0:
-            self.send_error(503)
-            return
-        self.send_response(200)
-        if self.server.content is not None:
-            self.send_header("Content-Length", str(len(self.server.content)))
-            self.end_headers()
-            with suppress(BrokenPipeError, ConnectionResetError):  # the reader has enough
-                self.wfile.write(self.server.content)
-            return
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        for _ in range(10):
-            picture = io.BytesIO()
-            Image.new("RGB", (64, 48), (self.server.num_pictures * 8,) * 3).save(picture, "JPEG")
-            self.server.num_pictures += 1
-            content = picture.getvalue()
-            header = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
-            self.wfile.write(header.encode() + content + b"\r\n")
-
-    def log_message(self, *_: object) -> None: ...
-
-
 @pytest.mark.parametrize("movflags", ["", "faststart"])
 def test_address_without_ranges(tmp_path, movflags):
     path = make_video(tmp_path / "a.mp4", num_frames=60, size_hw=(240, 320), movflags=movflags, qp="0")
-    server = Server(path.read_bytes())
+    server = VideoServer(path.read_bytes())
     assert count(server.address) == 60
     server.shutdown()
 
 
 def test_live_source_is_opened_again_until_it_stays_away(monkeypatch, caplog):
     monkeypatch.setattr(live_video, "WAITS_SECONDS", (0.01, 0.01))
-    server = Server(None, connections=3)
+    server = VideoServer(None, connections=3)
     reading = open_reading(server.address)
     times, levels = zip(*((time, frame.mean()) for time, frame in reading), strict=True)
     assert reading.info.is_live and reading.info.num_frames is None
@@ -185,7 +143,7 @@ def test_live_source_is_opened_again_until_it_stays_away(monkeypatch, caplog):
 
 
 def test_what_turns_out_to_be_live_is_not_read_twice():
-    server = Server(None)
+    server = VideoServer(None)
     with pytest.raises(VideoError, match="tells no length, as what goes on for ever: add --live"):
         Reading(VideoSource(server.address))
     assert Reading(VideoSource(server.address, endless=True)).info.is_live

@@ -198,15 +198,17 @@ def do_videos(request: Request, lines: "FrameLines | None") -> int:
 
 
 def follow_live(request: Request, lines: "FrameLines | None") -> int:
-    """Follows a source without end; Ctrl-C ends it and is no failure."""
+    """Follows a source without end; returns 0 after Ctrl-C, 1 if the source went away and didn't come back."""
     from ..outputs.live import follow
 
     [(source, folder)] = request.folders.items()
     style = request.style if "video" in request.args.save else None
     take_frame = lines.add if lines else None
-    num_frames = follow(request.segmenter(), source, folder, request.settings.classes, style, take_frame)
-    request.say(f"{source.place}: {num_frames} frames, see {folder}")
-    return 0
+    followed = follow(request.segmenter(), source, folder, request.settings.classes, style, take_frame)
+    request.say(f"{source.place}: {followed.num_frames} frames, see {folder}")
+    if followed.problem:
+        print_error(followed.problem)
+    return int(followed.problem is not None)
 
 
 def check_live(args: argparse.Namespace, sources: "list[VideoSource]") -> None:

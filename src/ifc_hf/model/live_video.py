@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp")  # of addresses that have no end
 SCHEMES = ("http", "https", "ftp", *LIVE_SCHEMES)
 TIMEOUT_SECONDS = 20.0  # of silence, after which a connection counts as lost
-WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)  # before a lost source is opened again; then it is given up
+# Before a lost source is opened again; then it is given up. A camera or router that starts anew takes minutes.
+WAITS_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
 
 
 def read_address(address: str, is_live: bool = False) -> Reading:

@@ -44,6 +44,19 @@ class Arrived:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Followed:
+    """What came of following a source.
+
+    Attributes:
+        num_frames: That were finished.
+        problem: Why it ended by itself; None after Ctrl-C.
+    """
+
+    num_frames: int
+    problem: str | None
+
+
 class LiveParts:
     """The files of a live source: for every ten minutes one of lines, and a drawn one if it is asked for.
 
@@ -103,8 +116,8 @@ def follow(
     classes: list[str] | None,
     style: DrawingStyle | None,
     take_frame: Callable[[str, FrameResult, float], None] | None = None,
-) -> int:
-    """Segments a live source until it ends or Ctrl-C.
+) -> Followed:
+    """Segments a live source until Ctrl-C, or until it stays away.
 
     Frames that come faster than they can be finished are left out, the oldest first, so that what is shown stays close
     to now. The bar of progress tells how far behind it is.
@@ -118,7 +131,7 @@ def follow(
         take_frame: Takes every frame as soon as it is finished, after the source's name.
 
     Returns:
-        The number of frames that were finished.
+        How many frames there were, and why there are no more.
     """
     folder.mkdir(parents=True, exist_ok=True)
     video = str(source.place)
@@ -143,8 +156,8 @@ def follow(
                 progress.set_postfix_str(f"lag {1000 * lag:.0f} ms, {len(waiting)} frames", refresh=False)
                 progress.update()
         except KeyboardInterrupt:  # the way in which such a run ends
-            pass
-    return num_finished
+            return Followed(num_finished, None)
+    return Followed(num_finished, reading.problem)
 
 
 def arriving(timed: Iterator[tuple[tuple[float, Frame], float]], waiting: deque[Arrived]) -> Iterator[Frame]:
