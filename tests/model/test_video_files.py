@@ -240,3 +240,21 @@ def test_writer_refuses_changing_sizes_no_frames_and_bad_arguments(tmp_path):
         VideoWriter(tmp_path / "a.mp4", fps=0)
     with pytest.raises(VideoError, match=r"the folder .*missing does not exist"):
         VideoWriter(tmp_path / "missing" / "a.mp4")
+
+
+def test_a_faster_preset_writes_the_same_frames_into_a_larger_file(tmp_path):
+    time = np.arange(64)
+    frames = [
+        np.stack([120 + 100 * np.sin((time + 3 * t) / 7)] * 48)[..., None].repeat(3, 2).astype(np.uint8)
+        for t in range(30)
+    ]
+    sizes = {}
+    for preset in ("medium", "superfast", "ultrafast"):
+        path = tmp_path / f"{preset}.mp4"
+        with VideoWriter(path, preset=preset) as writer:
+            for frame in frames:
+                writer.write(frame)
+        sizes[preset] = path.stat().st_size
+        np.testing.assert_allclose(np.stack(list(read_frames(path))), frames, atol=16)
+    assert sizes["medium"] < sizes["ultrafast"]
+    assert sizes["superfast"] < sizes["ultrafast"]

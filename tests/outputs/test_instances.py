@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from ifc_hf.model.masks import encode_rle
+from ifc_hf.model.masks import encode_rle, masks_to_boxes_xyxy
 from ifc_hf.outputs import instances
-from ifc_hf.outputs.instances import PALETTE_RGB, draw_instances, draw_tracks, track_color
+from ifc_hf.outputs.instances import (
+    PALETTE_RGB,
+    draw_instances,
+    draw_tracks,
+    paint_masks,
+    tight_boxes,
+    track_color,
+    visible_tracks,
+)
 
 pytest.importorskip("supervision", reason="drawing is the extra `draw`")
 
@@ -81,3 +89,26 @@ def test_missing_library_is_named(monkeypatch):
     monkeypatch.setattr(instances, "sv", None)
     with pytest.raises(ImportError, match=r'drawing needs supervision: pip install "ifc_hf\[draw\]"'):
         draw_instances(FRAME, square_mask()[None], [1], ["cat"])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_boxes_are_tight_however_the_masks_lie_in_memory(order):
+    masks = [
+        np.asarray(mask, order=order) for mask in (square_mask(3, 5, 20), square_mask(0, 159, 1), FRAME[..., 0] < 0)
+    ]
+    np.testing.assert_array_equal(tight_boxes(masks), masks_to_boxes_xyxy(np.stack(masks)).numpy())
+    assert tight_boxes([]).shape == (0, 4)
+
+
+def test_visible_masks_are_drawn_without_a_copy_of_the_frame_for_each(monkeypatch):
+    """Of a track, no more than the pixels within its box are copied: ten small objects cost what ten boxes cost."""
+    tracks = [make_track(number, [square_mask(10, 12 * number, 10)]) for number in range(10)]
+    visible, masks = visible_tracks(tracks, 0)
+    assert [track["track_id"] for track in visible] == list(range(10))
+    copied = []
+    monkeypatch.setattr(np, "ascontiguousarray", lambda array: copied.append(array.size) or np.array(array, order="C"))
+    canvas = FRAME.copy()
+    paint_masks(canvas, masks, tight_boxes(masks), range(10))
+    assert sum(copied) == 10 * 10 * 10
+    expected = draw_instances(FRAME, np.stack(masks), range(10), None)
+    np.testing.assert_array_equal(canvas, expected)

@@ -64,8 +64,12 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
     height, width = rle_size_hw(rle)
     runs = run_lengths(rle["counts"])
     check_total(int(runs.sum()), height, width)
-    is_foreground = np.arange(runs.size) % 2 == 1
-    return np.repeat(is_foreground, runs).reshape(width, height).T
+    mask = np.zeros(height * width, dtype=bool)
+    if runs.size > 1:  # an object covers few columns as a rule: what lies before and after it is there already
+        last = runs.size - runs.size % 2
+        covered = np.repeat(np.arange(1, last) % 2 == 1, runs[1:last])
+        mask[runs[0] : runs[0] + covered.size] = covered
+    return mask.reshape(width, height).T
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:

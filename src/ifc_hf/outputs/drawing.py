@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .instances import Frame, cv2, paint_masks, require_supervision, tight_boxes, track_color
+from .instances import Frame, Masks, cv2, paint_masks, require_supervision, tight_boxes, track_color
 from .labels import draw_labels, draw_legend
 
 TRAIL_FRAMES = 40
@@ -58,7 +58,7 @@ class TrackDrawer:
     def draw(
         self,
         frame: Frame,
-        masks: NDArray[np.bool_],
+        masks: Masks,
         track_ids: Sequence[int],
         captions: Sequence[str],
         legend: Mapping[int, str],
@@ -67,7 +67,7 @@ class TrackDrawer:
 
         Args:
             frame: (H, W, 3) uint8 RGB; not changed.
-            masks: (N, H, W) bool, the most important first.
+            masks: N masks (H, W), the most important first.
             track_ids: N numbers that choose the colours.
             captions: N texts.
             legend: Text for every track that the list shall name, best first.
@@ -127,9 +127,11 @@ def draw_fading_line(
     for (age, start), (_, end) in zip(points, points[1:], strict=False):
         strength = min(255, 255 * (TRAIL_FRAMES - age) // FADING_FRAMES)
         cv2.line(opacity, (start[0] - left, start[1] - top), (end[0] - left, end[1] - top), strength, thickness)
-    num_pixels = int(np.count_nonzero(opacity))
+    num_pixels = cv2.countNonZero(opacity)
     if num_pixels > most_pixels:
         return 0
-    weight = opacity[..., None].astype(np.float32) / 255
-    region[:] = np.round(region + (np.array(track_color(track_id), np.float32) - region) * weight).astype(np.uint8)
+    covered = np.nonzero(opacity)
+    weight = opacity[covered][:, None].astype(np.float32) / 255
+    below = region[covered].astype(np.float32)
+    region[covered] = np.round(below + (np.array(track_color(track_id), np.float32) - below) * weight).astype(np.uint8)
     return num_pixels

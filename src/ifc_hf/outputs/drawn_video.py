@@ -10,6 +10,8 @@ from .shots import Shot, ShotWriter
 from .sound import add_sound
 from .video_writer import VideoWriter
 
+PRESET = "superfast"  # a fifth of the time of x264's own choice, for files a tenth larger
+
 
 class DrawnVideo(ShotWriter):
     """An MP4 of the drawn frames, each as long as it is shown in the source.
@@ -37,7 +39,7 @@ class DrawnVideo(ShotWriter):
     def start(self) -> None:
         """Opens the video."""
         self.silent = temporary_name(self.path)
-        self.writer = VideoWriter(self.silent, self.fps, sample_aspect_ratio=self.sample_aspect_ratio)
+        self.writer = VideoWriter(self.silent, self.fps, sample_aspect_ratio=self.sample_aspect_ratio, preset=PRESET)
 
     def add(self, shot: Shot) -> None:
         """Writes a frame."""

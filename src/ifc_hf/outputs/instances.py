@@ -36,6 +36,8 @@ PALETTE_RGB = (
 MASK_OPACITY = 0.45
 
 Frame = NDArray[np.uint8]
+Mask = NDArray[np.bool_]  # (H, W)
+Masks = Sequence[Mask] | NDArray[np.bool_]  # N of them, or (N, H, W)
 TrackOrDict = TypeVar("TrackOrDict", bound=Mapping[str, Any])  # read from a file, a track is a dict
 
 
@@ -61,20 +63,22 @@ def draw_tracks(
         ValueError: If a track has no entry for the frame, or its mask has another size.
         ImportError: If supervision is not installed.
     """
-    visible, masks = visible_tracks(tracks, frame_index, frame.shape[:2], min_score)
+    visible, masks = visible_tracks(tracks, frame_index, min_score)
     captions = [track_caption(track) for track in visible]
-    return draw_instances(frame, masks, [track["track_id"] for track in visible], captions, boxes=boxes)
+    stacked = np.stack(masks) if masks else np.zeros((0, *frame.shape[:2]), bool)
+    return draw_instances(frame, stacked, [track["track_id"] for track in visible], captions, boxes=boxes)
 
 
 def visible_tracks(
-    tracks: Sequence[TrackOrDict], frame_index: int, size_hw: tuple[int, ...], min_score: float = 0.0
-) -> tuple[list[TrackOrDict], NDArray[np.bool_]]:
-    """The n tracks that have a mask in a frame, best first and each under its best label, and the masks (n, H, W).
+    tracks: Sequence[TrackOrDict], frame_index: int, min_score: float = 0.0
+) -> tuple[list[TrackOrDict], list[Mask]]:
+    """The n tracks that have a mask in a frame, best first and each under its best label, and their n masks (H, W).
 
     Raises:
         ValueError: If a track has no entry for the frame.
     """
-    visible, masks = [], []
+    visible: list[TrackOrDict] = []
+    masks: list[Mask] = []
     for track in best_labels(tracks):
         if not 0 <= frame_index < len(track["segmentations"]):
             raise ValueError(
@@ -84,7 +88,7 @@ def visible_tracks(
         if rle is not None and track["score"] >= min_score:
             visible.append(track)
             masks.append(decode_rle(rle))
-    return visible, np.stack(masks) if masks else np.zeros((0, *size_hw), bool)
+    return visible, masks
 
 
 def best_labels(tracks: Sequence[TrackOrDict]) -> list[TrackOrDict]:
@@ -143,7 +147,7 @@ def draw_instances(
 
 def paint_masks(
     canvas: Frame,
-    masks: NDArray[np.bool_],
+    masks: Masks,
     boxes_xyxy: NDArray[np.float32],
     track_ids: Sequence[int],
     boxes: bool = False,
@@ -152,7 +156,7 @@ def paint_masks(
 
     Args:
         canvas: (H, W, 3) uint8 RGB; drawn on.
-        masks: (N, H, W) bool.
+        masks: N masks (H, W).
         boxes_xyxy: (N, 4), tight; zeros for empty masks, which are left out.
         track_ids: N numbers that choose the colours.
         boxes: Whether to draw boxes, too.
@@ -175,10 +179,15 @@ def paint_masks(
             sv.draw_rectangle(canvas, sv.Rect(left, top, right - left - 1, bottom - top - 1), color, thickness)
 
 
-def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Boxes (N, 4) around masks (N, H, W): x0, y0, x1, y1; those of `masks_to_boxes_xyxy`, sooner."""
-    rectangles = [cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8)) for mask in masks]
-    corners = [(left, top, left + width, top + height) for left, top, width, height in rectangles]
+def tight_boxes(masks: Masks) -> NDArray[np.float32]:
+    """Boxes (N, 4) around N masks (H, W): x0, y0, x1, y1; those of `masks_to_boxes_xyxy`, sooner."""
+    corners = []
+    for mask in masks:
+        if mask.T.flags.c_contiguous:  # as those that come from RLE: turned, they needn't be copied
+            top, left, height, width = cv2.boundingRect(mask.T.view(np.uint8))
+        else:
+            left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+        corners.append((left, top, left + width, top + height))
     return np.array(corners, np.float32).reshape(-1, 4)
 
 

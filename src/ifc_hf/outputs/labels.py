@@ -174,7 +174,8 @@ def legend_panel(
     return np.asarray(picture, np.float32), np.asarray(opacity, np.float32)[..., None] / np.float32(255)
 
 
-def legend_width(lines: Sequence[str], font_size: int, step: int) -> int:
+@lru_cache(maxsize=512)
+def legend_width(lines: tuple[str, ...], font_size: int, step: int) -> int:
     """Width of the list in pixels."""
     font = ImageFont.load_default(font_size)
     return round(max(font.getlength(line) for line in lines)) + round(0.8 * font_size) + 3 * step // 2

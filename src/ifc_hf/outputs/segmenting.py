@@ -111,13 +111,13 @@ def replay(prediction: Prediction, source: VideoSource, drawer: TrackDrawer | No
     with closing(read_ahead(Reading(source))) as frames:
         numbered = zip(range(prediction.num_frames), frames, strict=False)
         for index, frame in tqdm(numbered, desc=f"write {source.name}", total=prediction.num_frames, unit="frame"):
-            visible, masks = visible_tracks(prediction.tracks, index, frame.shape[:2])
+            visible, masks = visible_tracks(prediction.tracks, index)
             track_ids = [track.track_id for track in visible]
             drawn = frame
             if drawer:
                 shown = drawn_in_frame(to_draw, index, track_ids)
                 legend = {track.drawn_id: track.caption for _, track in shown}
-                chosen = masks[[position for position, _ in shown]]
+                chosen = [masks[position] for position, _ in shown]
                 drawn = drawer.draw(frame, chosen, list(legend), list(legend.values()), legend)
             yield Shot(
                 index, times[index] - times[0], frame, drawn, track_ids, [track.label for track in visible], masks

@@ -9,11 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..files import whole_file
 from ..model.video_files import Frame
+from .instances import Masks
 
 Self = TypeVar("Self", bound="ShotWriter")
 
@@ -29,7 +27,7 @@ class Shot:
         drawn: (H, W, 3) uint8 RGB with the tracks drawn; the frame itself if no output needs that.
         track_ids: n numbers, best score first.
         labels: Their n names.
-        masks: (n, H, W) bool.
+        masks: Their n masks (H, W).
     """
 
     index: int
@@ -38,7 +36,7 @@ class Shot:
     drawn: Frame
     track_ids: Sequence[int]
     labels: Sequence[str]
-    masks: NDArray[np.bool_]
+    masks: Masks
 
 
 class ShotWriter:

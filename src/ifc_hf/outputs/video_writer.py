@@ -17,6 +17,7 @@ from ..model.decoding import local_address
 from ..model.reading import DEFAULT_FPS, Frame, VideoError
 
 MAX_LOOKAHEAD_PIXELS = 2**27  # that the encoder holds to plan ahead, some 200 MB; it would hold 40 frames of any size
+FAST_LOOKAHEAD = 10  # frames that the preset "superfast" looks ahead
 TICKS_PER_SECOND = 90_000  # at least; times in a written video are as exact as this
 
 
@@ -42,14 +43,16 @@ class VideoWriter:
         fps: float | Fraction = DEFAULT_FPS,
         crf: int = 20,
         sample_aspect_ratio: Fraction = Fraction(1),
+        preset: str = "medium",
     ) -> None:
-        """Prepare a file.
+        """Prepares a file.
 
         Args:
             path: Where the video goes; its folder must exist.
             fps: Frames per second.
             crf: H.264 quality, 0 (lossless) to 51; a step of 6 halves or doubles the size.
             sample_aspect_ratio: Width of a pixel over its height, by which players stretch the picture.
+            preset: How much time x264 takes to make the file small, "ultrafast" to "veryslow".
 
         Raises:
             ValueError: If fps or the ratio is not positive.
@@ -63,7 +66,7 @@ class VideoWriter:
         if not self.path.parent.is_dir():
             raise VideoError(f"{self.path}: the folder {self.path.parent} does not exist")
         self.fps = Fraction(fps).limit_denominator(60_000)
-        self.crf, self.sample_aspect_ratio = crf, sample_aspect_ratio
+        self.crf, self.sample_aspect_ratio, self.preset = crf, sample_aspect_ratio, preset
         self.num_frames = 0
         # A whole number of ticks for a frame of constant rate, and enough of them for any other.
         ticks_per_numerator = -(-TICKS_PER_SECOND // self.fps.numerator)
@@ -110,7 +113,9 @@ class VideoWriter:
         # The index goes to the front, so that a browser can start before it has everything.
         self.container = av.open(local_address(temporary), "w", format="mp4", options={"movflags": "faststart"})
         lookahead = min(40, max(4, MAX_LOOKAHEAD_PIXELS // (frame.shape[0] * frame.shape[1])))
-        options = {"crf": str(self.crf), "rc-lookahead": str(lookahead)}
+        options = {"crf": str(self.crf), "preset": self.preset, "rc-lookahead": str(lookahead)}
+        if self.preset == "superfast":  # its own choice, to look at no later frames, makes files a sixth larger
+            options |= {"rc-lookahead": str(min(lookahead, FAST_LOOKAHEAD)), "x264-params": "mbtree=1"}
         self.stream = self.container.add_stream("libx264", rate=self.fps, options=options)
         self.stream.height, self.stream.width = (size + size % 2 for size in self.size_hw)
         self.stream.pix_fmt = "yuv420p"
