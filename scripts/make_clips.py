@@ -19,6 +19,7 @@ from clip_factory.contact_sheet import write_contact_sheet
 from clip_factory.library import SPLITS, AssetLibrary
 from clip_factory.packages import PROFILES, fetch_packages
 from clip_factory.writer import FORMATS, generate_dataset
+from ifc_hf.cli.main import run_cleanly
 
 CLIPS = {"train": 1000, "val-style": 100, "val-photo": 100}  # that `all` composes
 
@@ -30,17 +31,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those after the program's name; default: the command line's.
 
     Returns:
-        The exit code: 0, or 1 after one line on the standard error that says why. Wrong usage ends the process with 2.
+        The exit code: 0, or 1 after one line on the standard error that says why, 130 after Ctrl-C, 143 after SIGTERM.
+        Wrong usage ends the process with 2.
     """
     args = make_parser().parse_args(arguments)
+    return run_cleanly(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen action; returns the exit code 0.
+
+    Raises:
+        ImportError: If a library is missing.
+        OSError: If something can't be fetched or written.
+        ValueError: If the arguments contradict each other or what is there.
+    """
     try:
         args.run(args)
     except ModuleNotFoundError as error:
-        print(f"error: {error}: pip install -r scripts/clip_factory/requirements.txt", file=sys.stderr)
-        return 1
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: what npm, pip or apt-get printed
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        raise ImportError(f"{error}: pip install -r scripts/clip_factory/requirements.txt") from error
+    except RuntimeError as error:  # what npm, pip or apt-get printed
+        raise OSError(str(error)) from error
     return 0
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from dead_processes import part_of_a_dead_process
 from ifc_hf import files
-from ifc_hf.files import FileError, inside, read_json, whole_file, whole_folder, write_json, write_text
+from ifc_hf.files import (
+    FileError,
+    inside,
+    read_json,
+    scratch_folder,
+    temporary_name,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
 
 # What may end the writing: also what is no Exception.
 ENDINGS = [ValueError, OSError, KeyboardInterrupt, SystemExit]
@@ -65,6 +77,45 @@ def test_an_exception_leaves_what_was_there_and_nothing_else(put, ending, tmp_pa
     put(path, "old")
     interrupted()
     assert names(tmp_path) == ["result.json"] and text_of(path) == "old"
+
+
+@BOTH
+def test_what_a_killed_process_left_goes_with_the_next_writing(put, tmp_path):
+    dead = part_of_a_dead_process("other.json")
+    alive = temporary_name(Path("result.json")).name
+    elsewhere = dead.replace(files.this_machine(), "0123ab")
+    for name in (dead, alive, elsewhere, ".precious.part", "notes.part.json"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / part_of_a_dead_process("folder")).mkdir()
+    put(tmp_path / "result.json", "text")
+    assert names(tmp_path) == sorted([alive, elsewhere, ".precious.part", "notes.part.json", "result.json"])
+
+
+def test_a_scratch_folder_is_private_and_gone_even_after_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pid = os.fork()
+    if pid == 0:
+        with scratch_folder("archive") as folder:
+            (folder / "frame.png").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert len(names(tmp_path)) == 1
+    with scratch_folder("archive") as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert names(tmp_path) == [folder.name], "that of the killed process is gone"
+    assert names(tmp_path) == []
+
+
+# What libraries raise when the disk is full: safetensors says so, torch and zipfile don't.
+@pytest.mark.parametrize(("text", "free"), [("I/O error: No space left on device (os error 28)", 1 << 40), ("?", 100)])
+@BOTH
+def test_a_full_disk_is_an_os_error_whatever_a_library_says(put, text, free, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(OSError) as caught, (whole_file if put is put_file else whole_folder)(tmp_path / "result"):
+        raise RuntimeError(text)
+    assert caught.value.errno == errno.ENOSPC and str(tmp_path / "result") in str(caught.value)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("failing", [0, 1])

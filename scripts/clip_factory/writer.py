@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import signal
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
@@ -18,7 +16,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ifc_hf.data.synthetic import describe_masks
-from ifc_hf.files import read_json, whole_folder, write_json
+from ifc_hf.files import read_json, remove_leftovers, whole_folder, write_json
+from ifc_hf.processes import become_worker, worker_context
 
 from .compositing import render_clip
 from .library import AssetLibrary
@@ -176,8 +175,7 @@ def begin(folder: SplitFolder, settings: Settings) -> None:
         raise ValueError(f"{folder.settings.parent} holds files of something else; write to another folder")
     folder.clips.mkdir(parents=True, exist_ok=True)
     write_json(folder.settings, asdict(settings))
-    for left in folder.clips.glob(".*.part"):
-        shutil.rmtree(left)
+    remove_leftovers(folder.clips)
 
 
 def clip_name(index: int) -> str:
@@ -194,7 +192,10 @@ def write_clips(
             yield write_clip(library, settings, clips, index)
         return
     pool = ProcessPoolExecutor(
-        min(num_workers, len(indices)), initializer=start_worker, initargs=(library, settings, clips)
+        min(num_workers, len(indices)),
+        mp_context=worker_context(),
+        initializer=start_worker,
+        initargs=(os.getpid(), library, settings, clips),
     )
     try:
         for done in as_completed([pool.submit(write_clip_of_worker, index) for index in indices]):
@@ -211,13 +212,11 @@ def write_clips(
 _worker: tuple[AssetLibrary, Settings, Path]
 
 
-def start_worker(library: AssetLibrary, settings: Settings, clips: Path) -> None:
-    """Keeps what all clips of a worker process have in common."""
+def start_worker(parent_pid: int, library: AssetLibrary, settings: Settings, clips: Path) -> None:
+    """Ties a worker process to its parent and keeps what all its clips have in common."""
     global _worker
+    become_worker(parent_pid)
     _worker = library, settings, clips
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes: the first one ends the others in order
 
 
 def write_clip_of_worker(index: int) -> int:

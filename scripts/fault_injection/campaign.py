@@ -161,6 +161,7 @@ class Campaign:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait(LONGEST_RUN_SECONDS)
         outcome.exit_code = run.exit_code
+        outcome.struck = outcome.struck and run.exit_code != 0  # a signal may come when all is done
         outcome.findings += [f"orphan {pid}" for pid in end_orphans(run.pid)]
         if outcome.struck:
             outcome.findings += words(outcome.kind, run.exit_code, run.errors)
@@ -183,7 +184,7 @@ class Campaign:
         )
         outcome.findings += [f"restart: differs: {name}" for name in wrong[:5]]
         outcome.findings += [f"restart: broken: {problem}" for problem in broken_files(self.place)]
-        outcome.findings += [f"restart: left over: {name}" for name in leftovers(command, self.place, expected.names)]
+        outcome.findings += [f"restart: left over: {name}" for name in leftovers(self.place, expected.names)]
 
 
 def fresh(place: Path) -> None:

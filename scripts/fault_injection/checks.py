@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from ifc_hf.files import read_json
 
-from .commands import OUTPUT, Command
+from .commands import OUTPUT
 
 PICTURES = (".png", ".jpg", ".gif")
 # Of a training, the checkpoint that is being written is recognised as unfinished by --resume.
@@ -21,7 +21,7 @@ UNFINISHED_ALLOWED = re.compile(r"output/checkpoint-\d+/.*")
 LAST_LINES = {
     "SIGINT": re.compile(r"interrupted\b.*"),
     "SIGTERM": re.compile(r"terminated|interrupted after step .*"),
-    "disk": re.compile(r"error: .*([Nn]o space left|disk is full|[Nn]ot enough disk|can't be written).*"),
+    "disk": re.compile(r"error: .*([Nn]o space left|disk is full|[Nn]ot enough disk|there is room for).*"),
 }
 HARMLESS = re.compile(r"output/checkpoint-\d+(/.*)?")  # a checkpoint more than the undisturbed run has
 
@@ -70,14 +70,18 @@ def parse(path: Path) -> None:
         assert path.stat().st_size > 0, "empty"
 
 
-def leftovers(command: Command, place: Path, expected: set[str]) -> list[str]:
-    """The names that the undisturbed run doesn't leave: in the results, and in the folder of temporary files."""
-    found = []
+def leftovers(place: Path, expected: set[str]) -> list[str]:
+    """The names that the undisturbed run doesn't leave: in the results, and in the folder of temporary files.
+
+    Of a folder with all that it holds, its name alone.
+    """
+    found: list[str] = []
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
         if name.startswith("cache/") or name in expected or HARMLESS.fullmatch(name):
             continue
-        found.append(name)
+        if not (found and name.startswith(f"{found[-1]}/")):
+            found.append(name)
     return found
 
 

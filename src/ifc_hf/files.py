@@ -6,21 +6,26 @@ The ground floor: this module imports nothing of ours.
 from __future__ import annotations
 
 import codecs
+import errno
 import gc
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
 
+FULL_BELOW_BYTES = 1 << 20  # what a writer that failed may leave free of a full disk
 JsonObject: TypeAlias = dict[str, Any]  # what JSON has between { and }
 
 
@@ -32,6 +37,8 @@ class FileError(ValueError):
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Writes a file as a whole or not at all.
 
+    What processes of this machine that were killed have left in the folder is removed first.
+
     Args:
         path: Name of the result; its folder is made if it is missing. What lies there is replaced.
 
@@ -39,15 +46,20 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         A temporary name of this process beside the result, with the same suffix, to write to. When the block ends, the
         content goes to the disk and takes the name of the result; after any exception nothing is left.
 
+    Raises:
+        OSError: Also in place of what a library raises when the disk is full.
+
     Example:
         >>> with whole_file("scores.json") as temporary:  # doctest: +SKIP
         ...     temporary.write_text("{}")
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_once(path.parent)
     temporary = temporary_name(path)
     try:
-        yield temporary
+        with full_disk_is_os_error(path):
+            yield temporary
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
@@ -68,15 +80,18 @@ def whole_folder(path: str | os.PathLike[str], must_be_new: bool = False) -> Ite
 
     Raises:
         FileExistsError: If something lies there that must not be replaced.
+        OSError: Also in place of what a library raises when the disk is full.
     """
     path = Path(os.path.abspath(path))  # "." has no name to put another beside
     if must_be_new and (os.path.lexists(path) and not is_empty_folder(path)):
         raise FileExistsError(f"{path} exists already and is not an empty folder")
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_once(path.parent)
     temporary, former = temporary_name(path), temporary_name(path)
-    temporary.mkdir()
     try:
-        yield temporary
+        temporary.mkdir()
+        with full_disk_is_os_error(path):
+            yield temporary
         for file in temporary.rglob("*"):
             sync(file)
         sync(temporary)
@@ -98,23 +113,80 @@ def is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
+@contextmanager
+def scratch_folder(name: str) -> Iterator[Path]:
+    """A folder for temporary files, gone afterwards; that of a killed process of this machine goes with the next one.
+
+    Args:
+        name: What it is for.
+
+    Yields:
+        The folder, in the system's folder of temporary files. Nobody else can read it.
+    """
+    place = Path(tempfile.gettempdir())
+    remove_leftovers(place)
+    folder = temporary_name(place / name)
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        remove(folder)
+
+
+@contextmanager
+def full_disk_is_os_error(path: Path) -> Iterator[None]:
+    """Raises an OSError where a library says in words of its own, or not at all, that the disk is full.
+
+    Args:
+        path: What is written in the block.
+    """
+    try:
+        yield
+    except Exception as error:
+        is_full = shutil.disk_usage(path.parent).free < FULL_BELOW_BYTES
+        if isinstance(error, OSError) or not (is_full or os.strerror(errno.ENOSPC) in str(error)):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
 def temporary_name(path: Path) -> Path:
     """A name beside a path that no other process or thread uses, hidden, with the same suffix."""
     # Only the beginning of a long name, because file systems allow 255 bytes.
-    return path.with_name(f".{path.stem[:40]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    owner = f"{this_machine()}-{os.getpid()}"
+    return path.with_name(f".{path.stem[:40]}.{owner}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
 
 
-def remove_leftovers(path: Path) -> None:
-    """Removes what `whole_file` and `whole_folder` left of a result whose process on this machine is gone.
+@cache
+def this_machine() -> str:
+    """What tells this machine, or container, from others that write to the same disk and number processes alike."""
+    text = socket.gethostname()
+    with suppress(OSError):  # Linux alone has it
+        text += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
-    Parts of processes that run, and files of other names, stay.
+
+_swept: set[Path] = set()
+
+
+def sweep_once(folder: Path) -> None:
+    """`remove_leftovers`, but only for the first time that this process writes to a folder, which may be large."""
+    folder = folder.absolute()
+    if folder not in _swept:
+        _swept.add(folder)
+        remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what `whole_file`, `whole_folder` and `scratch_folder` left of processes of this machine that are gone.
+
+    Parts of processes that run or are another machine's, and files of other names, stay.
     """
-    beginning, _, _ = temporary_name(path).name.rpartition(f".{os.getpid()}-")
-    pattern = re.compile(rf"{re.escape(beginning)}\.(\d+)-[0-9a-f]{{8}}\.part{re.escape(path.suffix)}")
-    for other in path.parent.iterdir() if path.parent.is_dir() else ():
-        match = pattern.fullmatch(other.name)
+    pattern = re.compile(rf"\..*\.{this_machine()}-(\d+)-[0-9a-f]{{8}}\.part(\..*)?")
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        match = pattern.fullmatch(name)
         if match and not is_running(int(match[1])):
-            remove(other)
+            with suppress(OSError):  # somebody else's; or another process removes it as well
+                remove(folder / name)
 
 
 def is_running(process_id: int) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from transformers import ViTConfig
 
+from dead_processes import part_of_a_dead_process
 from ifc_hf.cli.main import command_names, main
 from ifc_hf.model.masks import decode_rle
 from ifc_hf.model.video_files import read_frames, video_info
@@ -248,9 +249,7 @@ def test_interrupted_run_leaves_no_half_file_and_goes_on(model_folder, video, tm
     assert capsys.readouterr().err.endswith("interrupted\n")
     assert sorted(os.listdir(out / "clip")) == ["cutouts", "drawn.mp4", "masks", "tracks.json"]
     assert os.listdir(out / "other") == ["tracks.json"], "the tracks are complete, the rest is not there by half"
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    (out / "other" / f".drawn.{ended.pid}-0123abcd.part.mp4").write_text("what a killed run leaves")
+    (out / "other" / part_of_a_dead_process("drawn.mp4")).write_text("what a killed run leaves")
     monkeypatch.setattr(VideoWriter, "write", write)
     monkeypatch.setattr("ifc_hf.IfcVideoSegmenter.stream", None)  # its tracks are there: nothing to segment
     assert predict(*common) == 0

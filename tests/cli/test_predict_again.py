@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from PIL import Image
 from ifc_hf.checkpoints import default_checkpoint
 from ifc_hf.cli.main import main, make_parser
 from ifc_hf.cli.predict import notes, track_settings
+from ifc_hf.files import temporary_name
 from ifc_hf.loading import load_config
 from ifc_hf.outputs.locks import locked
 from ifc_hf.outputs.video_writer import VideoWriter
@@ -154,7 +157,7 @@ def test_a_second_run_leaves_a_locked_folder_for_later(model_folder, tmp_path, m
         return type("Prediction", (), {"complete": True})
 
     def first_run():
-        with locked(tmp_path / "out" / "a", wait=True):
+        with locked(tmp_path / "out" / "a", print):
             has_lock.set()
             other_is_done.wait(20)
 
@@ -167,8 +170,69 @@ def test_a_second_run_leaves_a_locked_folder_for_later(model_folder, tmp_path, m
     assert predict(*videos, "-o", tmp_path / "out", "--model", model_folder) == 0
     first.join()
     assert done == ["b", "a"]
-    assert "a.mp4: waiting for another process" in capsys.readouterr().err
+    assert f"a.mp4: {tmp_path / 'out' / 'a'} is locked by process {os.getpid()} on " in capsys.readouterr().err
     assert os.listdir(tmp_path / "out") == [], "no lock is left"
+
+
+def test_a_run_that_does_not_wait_leaves_a_locked_folder_out_as_failed(model_folder, tmp_path, monkeypatch, capsys):
+    videos = [write_video(tmp_path / f"{name}.mp4", num_frames=1) for name in "ab"]
+    (tmp_path / "out").mkdir()
+    done = []
+
+    def do_locked(self, task):
+        done.append(task.source.name)
+        return type("Prediction", (), {"complete": True})
+
+    monkeypatch.setattr(VideoWorker, "do_locked", do_locked)
+    monkeypatch.setattr("ifc_hf.cli.predict.load_segmenter", lambda *arguments: None)
+    with locked(tmp_path / "out" / "a", print):
+        assert predict(*videos, "-o", tmp_path / "out", "--model", model_folder, "--no-wait") == 1
+    assert done == ["b"]
+    assert "a.mp4: " in capsys.readouterr().err
+
+
+@pytest.fixture
+def stopped_holder(tmp_path):
+    """Number of a process that has locked `clip` and was then frozen."""
+    pid = os.fork()
+    if pid == 0:
+        with locked(tmp_path / "clip", print):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitpid(pid, os.WUNTRACED)
+    yield pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether a process is stopped")
+def test_who_waits_for_a_stopped_process_says_which_and_what_to_do(stopped_holder, tmp_path, monkeypatch):
+    monkeypatch.setattr("ifc_hf.outputs.locks.SECONDS_BETWEEN_LOOKS", 0.05)
+    told = []
+
+    def tell(holder):
+        told.append(holder)
+        if len(told) == 1:
+            os.kill(stopped_holder, signal.SIGCONT)
+
+    with locked(tmp_path / "clip", tell) as is_free:
+        assert is_free
+    [line] = told[:1]
+    assert re.match(
+        rf"process {stopped_holder} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d, which is stopped: ", line
+    )
+    assert f"kill -CONT {stopped_holder}" in line
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_of_a_dead_process_locks_nothing(stopped_holder, tmp_path):
+    told = []
+    with locked(tmp_path / "clip", told.append, wait=False) as is_free:
+        assert not is_free and len(told) == 1
+    os.kill(stopped_holder, signal.SIGKILL)
+    with locked(tmp_path / "clip", told.append) as is_free:
+        assert is_free
+    assert os.listdir(tmp_path) == []
 
 
 def test_only_one_of_many_holds_a_lock(tmp_path):
@@ -176,7 +240,7 @@ def test_only_one_of_many_holds_a_lock(tmp_path):
 
     def work():
         for _ in range(20):
-            with locked(tmp_path / "clip", wait=True):
+            with locked(tmp_path / "clip", print):
                 holders.append(1)
                 most.append(len(holders))
                 holders.pop()
@@ -193,7 +257,7 @@ def test_only_one_of_many_holds_a_lock(tmp_path):
 def test_parts_of_others_and_names_that_lead_out_are_left_alone(model_folder, tmp_path, monkeypatch):
     out = tmp_path / "deep" / "out"
     (out / ".._").mkdir(parents=True)
-    alive = f".tracks.{os.getpid()}-0123abcd.part.json"  # as a process names it that still runs
+    alive = temporary_name(Path("tracks.json")).name  # as a process names it that still runs
     kept = [tmp_path / "deep" / ".precious.part", out / ".._" / ".precious.part", out / ".._" / alive]
     for file in kept:
         file.write_text("mine")

@@ -22,6 +22,7 @@ from clip_factory.motion import CarriedPath, Path, Pose, draw_path, placement
 from clip_factory.scene import Layer, Scene, draw_scene
 from clip_factory.warp import Bend
 from clip_factory.writer import generate_dataset
+from dead_processes import part_of_a_dead_process
 from ifc_hf import load_coco, load_ytvis
 from ifc_hf.cli.main import main as ifc_hf_main
 from ifc_hf.data.check import check_split
@@ -135,7 +136,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(written, tmp_path, monkeyp
     assert [path.name for path in sorted((tmp_path / "train/JPEGImages").iterdir())] == ["000000", "000001"]
     monkeypatch.undo()
     if moment == "in a clip":  # what a killed process leaves
-        unfinished = tmp_path / "train/JPEGImages/.000002.part"
+        unfinished = tmp_path / "train/JPEGImages" / part_of_a_dead_process("000002")
         unfinished.mkdir()
         (unfinished / "00000.jpg").write_bytes(b"half a pict")
     generate(tmp_path)

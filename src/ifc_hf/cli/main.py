@@ -10,7 +10,7 @@ import pkgutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -37,10 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         143 after SIGTERM. Wrong usage ends the process with 2, as argparse does it.
     """
     args = make_parser().parse_args(arguments)
+    return run_cleanly(lambda: import_module(f".{args.command}", __package__).run(args))
+
+
+def run_cleanly(work: Callable[[], int]) -> int:
+    """Runs a program, and says in one line what ended it early.
+
+    Args:
+        work: The program; returns its exit code.
+
+    Returns:
+        The exit code, as `main` does.
+    """
     in_main_thread = threading.current_thread() is threading.main_thread()
     former = signal.signal(signal.SIGTERM, terminate) if in_main_thread else None
     try:
-        return import_module(f".{args.command}", __package__).run(args)
+        return work()
     except EXPECTED as error:  # what a file, an argument or a missing extra can cause
         print_error(one_line(error))
         return EXIT_FAILURE

@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=positive_float, help="frames per second to look at; default: all")
     parser.add_argument("--overwrite", action="store_true", help="do videos again whose results are there")
     parser.add_argument(
+        "--no-wait", action="store_true", help="leave out, as failed, videos that another process is writing to OUTPUT"
+    )
+    parser.add_argument(
         "--jsonl",
         metavar="PATH",
         help="write one line of JSON for every frame as soon as it is finished; - for the standard output",
@@ -189,7 +192,7 @@ def do_videos(request: Request, lines: "FrameLines | None") -> int:
     if any(task.needs_model for task in tasks):
         request.segmenter()  # what is wrong with it is said once, before the videos
     worker = VideoWorker(order, request.segmenter, say, lines.add if lines else None)
-    failures += do_tasks(worker, processes.share([task for task in tasks if not task.is_done]))
+    failures += do_tasks(worker, processes.share([task for task in tasks if not task.is_done]), not args.no_wait)
     failures = processes.total(failures)
     if "results" in args.save and processes.is_first:
         write_ytvis_results([task.folder / FILES["tracks"] for task in tasks], args.output)
@@ -252,8 +255,14 @@ def open_lines(path: str | None, processes: "Processes") -> "Iterator[FrameLines
         yield FrameLines(stream)
 
 
-def do_tasks(worker: "VideoWorker", tasks: Sequence["VideoTask"]) -> int:
+def do_tasks(worker: "VideoWorker", tasks: Sequence["VideoTask"], wait: bool) -> int:
     """Does the tasks, last those whose folder another process has locked.
+
+    Args:
+        worker: Does one after the other.
+        tasks: What is to be done.
+        wait: Whether to wait for the other process in the end, or to leave out what it works on, which then counts as
+            failed.
 
     Returns:
         How many failed: an error of one video, whatever its class, is said in one line and keeps no other from being
@@ -275,8 +284,7 @@ def do_tasks(worker: "VideoWorker", tasks: Sequence["VideoTask"]) -> int:
             place, text = str(task.source.place), one_line(error)
             print_error(text if place in text else f"{place}: {text}")
             is_complete = False
-        if is_complete is None:
-            print(f"{task.source.place}: waiting for another process that writes to {task.folder}", file=sys.stderr)
+        if is_complete is None and wait:
             waiting.append((task, True))
         else:
             failures += not is_complete

@@ -59,7 +59,7 @@ class VideoWorker:
 
         Args:
             task: The video and its folder.
-            wait: Whether to wait while another process works in the folder.
+            wait: Whether to wait while another process works in the folder, which is said either way.
 
         Returns:
             Whether the video was read to its end; None if another process works in the folder.
@@ -68,14 +68,17 @@ class VideoWorker:
             OSError: If the video can't be opened, or a result not be written.
             ValueError: If it is not a video, or has no frames.
         """
-        with locked(task.folder, wait) as is_free:
+
+        def tell_holder(holder: str) -> None:
+            print(f"{task.source.place}: {task.folder} is locked by {holder}", file=sys.stderr, flush=True)
+
+        with locked(task.folder, tell_holder, wait) as is_free:
             return self.do_locked(task).complete if is_free else None
 
     def do_locked(self, task: VideoTask) -> Prediction:
         """Like `do`, in a folder in which no other process works."""
         source, folder, order = task.source, task.folder, self.order
-        for name in FILES.values():
-            remove_leftovers(folder / name)
+        remove_leftovers(folder)
         earlier = find_earlier(source, folder, task.fingerprints, order)
         if earlier.reason:
             self.say(f"{source.place}: done anew, for {earlier.reason}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...files import FileError, inside
+from ...files import FileError, inside, scratch_folder
 from ...model.limits import LIMITS
 from .common import fail
 
@@ -27,14 +26,14 @@ def unpacked(source: Path) -> Iterator[Path]:
     if source.suffix.lower() != ".zip" or not source.is_file():
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="ifc_hf_") as folder:
+    with scratch_folder("ifc_hf_archive") as folder:
         try:
             with zipfile.ZipFile(source) as archive:
-                _unpack(archive, Path(folder), str(source))
+                _unpack(archive, folder, str(source))
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             fail("bad archive", f"can't be unpacked: {error}", str(source))
-        inner = list(Path(folder).iterdir())
-        yield inner[0] if len(inner) == 1 and inner[0].is_dir() else Path(folder)
+        inner = list(folder.iterdir())
+        yield inner[0] if len(inner) == 1 and inner[0].is_dir() else folder
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path, file: str) -> None:
