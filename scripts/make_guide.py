@@ -31,12 +31,13 @@ EXPORT, NEW_CLIP = "cvat_export.zip", "new_clip.mp4"
 STEPS = {
     "convert": f"dataset convert {EXPORT} my_set --from cvat",
     "check": "dataset check my_set",
-    "stats": "dataset stats my_set --picture frames.jpg --num-frames 6",
+    "stats": "dataset stats my_set --picture frames.jpg --num-frames 8",
     "hold-out": "dataset hold-out my_set",
     "train": "train --recipe cpu_small --data my_set --split train_sub --eval-split val_sub --output runs/mine",
     "evaluate": "evaluate --model runs/mine --data my_set --split val_sub --output runs/mine/score",
     "predict": f"predict {NEW_CLIP} --model runs/mine --save video,sheet",
 }
+SCORES = ("AP", "AP50", "AP75", "AR1", "AR10")
 PICTURES = {
     "frames.jpg": "guide_frames.jpg",
     "runs/mine/training.png": "guide_training.png",
@@ -58,15 +59,20 @@ def main() -> None:
         write_cvat_project(folder / EXPORT, args.clips, args.frames)
         write_new_clip(folder / NEW_CLIP)
         taken = {}
+        every = f"eval_steps={args.steps // 3} save_steps={args.steps // 3}"
         for step, command in STEPS.items():
-            extra = f" --set max_steps={args.steps} eval_steps={args.steps}" if step == "train" else ""
+            extra = f" --set max_steps={args.steps} {every}" if step == "train" else ""
             taken[step] = run_timed(shlex.split(command + extra), folder)
             print(step, taken[step], flush=True)
-        score = read_json(folder / "runs/mine/score/metrics.json")
+        metrics = read_json(folder / "runs/mine/score/metrics.json")
         for source, target in PICTURES.items():
             Image.open(folder / source).save(args.docs / target, quality=75, optimize=True)
     sizes = {"clips": args.clips, "frames": args.frames, "training_steps": args.steps}
-    write_report(args.results, {**sizes, "steps": taken, "score": score}, ("torch", "transformers"))
+    write_report(
+        args.results,
+        {**sizes, "steps": taken, "score": {name: metrics[name] for name in SCORES}},
+        ("torch", "transformers"),
+    )
 
 
 def run_timed(arguments: Sequence[str], folder: Path) -> dict[str, float]:

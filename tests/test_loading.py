@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ifc_hf.cli.main import main
 from ifc_hf.loading import checkpoint_folder, load_checkpoint
+from ifc_hf.samples import sample_clip
 from tiny_models import save_tiny_model
 
 WEIGHTS = "model.safetensors"
@@ -114,7 +115,7 @@ def test_device_that_is_not_there(whole):
 
 def test_a_command_says_it_in_one_line(folder, tmp_path, capsys):
     change_weights(folder, lambda tensors: {f"x.{name}": tensor for name, tensor in tensors.items()})
-    arguments = ["predict", str(tmp_path), "-o", str(tmp_path / "out"), "--model", str(folder)]
+    arguments = ["predict", str(sample_clip()), "-o", str(tmp_path / "out"), "--model", str(folder)]
     assert main(arguments) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.strip() and "Loading weights" not in line]
     assert len(lines) == 1 and lines[0].startswith("error: ") and "the weights don't fit" in lines[0]

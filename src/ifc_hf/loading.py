@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
 CONFIG_FILE = "config.json"
+WEIGHT_SUFFIXES = (".pth", ".pkl", ".pt", ".safetensors", ".onnx")
 MOST_NAMES = 3  # of tensors that a message lists
 MOST_LETTERS = 300  # of the error of a library
 
@@ -33,9 +34,20 @@ def load_config(checkpoint: str | os.PathLike[str]) -> "IfcConfig":
     from transformers import AutoConfig
 
     checkpoint = find_checkpoint(checkpoint)
-    if Path(checkpoint).is_dir() and not (Path(checkpoint) / CONFIG_FILE).is_file():
+    is_folder = Path(checkpoint).is_dir()
+    if is_folder and not (Path(checkpoint) / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{checkpoint}: no model folder, it holds no {CONFIG_FILE}")
-    config = named(checkpoint, "its configuration can't be used", lambda: AutoConfig.from_pretrained(checkpoint))
+    if Path(checkpoint).suffix in WEIGHT_SUFFIXES or Path(checkpoint).is_file():
+        raise FileNotFoundError(
+            f"{checkpoint}: expected a model folder or a Hub id, got the name of a file; `ifc-hf convert` makes a "
+            "folder of an authors' checkpoint"
+        )
+    try:
+        config = named(checkpoint, "its configuration can't be used", lambda: AutoConfig.from_pretrained(checkpoint))
+    except OSError as error:
+        if is_folder:
+            raise
+        raise OSError(f"{checkpoint}: no such folder, and not to be had from the Hub ({short_text(error)})") from error
     if config.model_type != "ifc":
         raise ValueError(f"{checkpoint} holds a model of type {config.model_type!r}, expected 'ifc'")
     return config

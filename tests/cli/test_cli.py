@@ -156,6 +156,32 @@ def test_output_that_cannot_be_written_to(model_folder, video, tmp_path, capsys,
     assert "locked: can't be written to (Permission denied)" in error_line(capsys)
 
 
+def test_no_arguments_give_the_help(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ifc-hf"])
+    assert main() == main([]) == 2
+    assert capsys.readouterr().out.count("videos in, tracks and drawn videos out") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("weights.pth", "`ifc-hf convert` makes a"),
+        ("nobody/no-such-model", "no such folder, and not to be had from the Hub"),
+    ],
+)
+def test_a_model_that_is_none_is_named(video, tmp_path, monkeypatch, capsys, name, expected):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert predict(video, "-o", tmp_path / "out", "--model", name) == 1
+    expected = (
+        "`ifc-hf convert` makes a folder"
+        if name.endswith(".pth")
+        else "no such folder, and not to be had from the Hub"
+    )
+    message = error_line(capsys)
+    assert message.startswith(f"error: {name}: ") and expected in message
+
+
 def test_unknown_class(model_folder, video, tmp_path, capsys):
     assert predict(video, "-o", tmp_path, "--model", model_folder, "--classes", "cat,cow") == 1
     assert "classes: unknown cow; the model knows cat, dog, fish" in error_line(capsys)
@@ -178,12 +204,16 @@ def test_videos_that_hold_nothing(model_folder, tmp_path, capsys):
     assert "sound.wav: holds no video stream, only audio" in error_line(capsys)
     (tmp_path / "empty").mkdir()
     assert predict(tmp_path / "empty", "-o", tmp_path / "out", "--model", model_folder) == 1
-    assert "empty: the folder holds 0 pictures" in error_line(capsys)
+    assert error_line(capsys).endswith("empty: the folder holds neither videos nor pictures")
+    (tmp_path / "empty" / "day1").mkdir()
+    (tmp_path / "empty" / "day1" / "a.MP4").touch()
+    assert predict(tmp_path / "empty", "-o", tmp_path / "out", "--model", model_folder) == 1
+    assert error_line(capsys).endswith(f"pictures; for those of its folders: '{tmp_path}/empty/*/*.MP4'")
     clip = tmp_path / "a.mp4"
     with VideoWriter(clip) as writer:
         writer.write(np.zeros((16, 16, 3), np.uint8))
     assert predict(clip, "-o", tmp_path / "out", "--model", model_folder, "--frames", "5:9") == 1
-    assert "The video has no frames" in error_line(capsys)
+    assert "a.mp4: ends before frame 5, no frame is in 5:9" in error_line(capsys)
     assert os.listdir(tmp_path / "out") == []
 
 
@@ -205,7 +235,6 @@ def test_folder_with_a_bad_picture_gives_the_others(model_folder, tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "the following arguments are required: COMMAND"),
         (("segment",), "invalid choice: 'segment'"),
         (("predict",), "the following arguments are required: VIDEO"),
         (("predict", "a.mp4", "-o", "x", "--num-frames", "0"), "expected a whole number of at least 1, got '0'"),

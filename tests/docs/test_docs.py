@@ -58,6 +58,13 @@ def make_cvat_export(path: Path) -> None:
     (path / "annotations.xml").write_text(cvat_xml(CVAT_POLYGON))
 
 
+def make_cvat_project(path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("make_guide", ROOT / "scripts" / "make_guide.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.write_cvat_project(path, num_clips=12, num_frames=3, size_hw=(32, 48))
+
+
 # What commands take as given, by the name that they have for it.
 GIVEN: dict[str, Callable[[Path], None]] = {
     "my_clip.mp4": make_clip,
@@ -67,6 +74,7 @@ GIVEN: dict[str, Callable[[Path], None]] = {
     "my_model": make_checkpoint,
     "ytvis_r50.pth": make_original_checkpoint,
     "export/": make_cvat_export,
+    "cvat_export.zip": make_cvat_project,
 }
 # Names that say `datasets/`, too.
 ALIASES = {"datasets/": ('"datasets"', "--data datasets")}

@@ -34,9 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 on success, 1 on failure after one line on the standard error that says why, 130 after Ctrl-C,
-        143 after SIGTERM. Wrong usage ends the process with 2, as argparse does it.
+        143 after SIGTERM, 2 after the help that comes without arguments. Wrong usage ends the process with 2, as
+        argparse does it.
     """
-    args = make_parser().parse_args(arguments)
+    parser = make_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return EXIT_USAGE
+    args = parser.parse_args(arguments)
     return run_cleanly(lambda: import_module(f".{args.command}", __package__).run(args))
 
 

@@ -114,6 +114,9 @@ class Reading:
         for time, frame in self.timed:
             self.times.append(time)
             yield frame
+        if not self.times and self.source.frame_range:
+            first, end = self.source.frame_range
+            raise VideoError(f"{self.source.place}: ends before frame {first}, no frame is in {first}:{end or ''}")
 
     @property
     def info(self) -> VideoInfo:
@@ -169,7 +172,7 @@ def find_sources(
         if is_address(place) or place == STANDARD_INPUT:
             found.append(place)
         elif os.path.exists(place):
-            found += videos_of_folder(Path(place)) or [place]
+            found += videos_of_folder(Path(place)) or [with_pictures(place)]
         elif place.isdecimal():
             found.append(int(place))
         elif is_pattern(place):
@@ -196,6 +199,19 @@ def identity(place: str | int) -> str | int:
     if isinstance(place, int) or is_address(place) or place == STANDARD_INPUT:
         return place
     return os.path.abspath(place)
+
+
+def with_pictures(place: str) -> str:
+    """A path, unless it is a folder without pictures.
+
+    Raises:
+        FileNotFoundError: If it is one; names a pattern that finds more, if a folder in it holds videos or pictures.
+    """
+    if not os.path.isdir(place) or any(is_picture(file) and is_listed(file) for file in Path(place).iterdir()):
+        return place
+    inner = [file for file in Path(place).glob("*/*") if file.suffix.lower() in VIDEO_SUFFIXES and is_listed(file)]
+    hint = f"; for those of its folders: '{Path(place) / '*' / ('*' + inner[0].suffix)}'" if inner else ""
+    raise FileNotFoundError(f"{place}: the folder holds neither videos nor pictures{hint}")
 
 
 def videos_of_folder(folder: Path) -> list[str]:

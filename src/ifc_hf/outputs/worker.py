@@ -161,7 +161,7 @@ class VideoWorker:
                 f"in {visible} of {prediction.num_frames} frames{copy}"
             )
         if not prediction.tracks:
-            self.say(f"no track of score {self.order.settings.threshold} or more")
+            self.say(f"no track of score {self.order.settings.threshold} or more (--threshold)")
         for name in FILES:
             if name == "tracks" or name in self.order.outputs:
                 self.say(str(folder / FILES[name]))
