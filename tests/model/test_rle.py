@@ -157,3 +157,19 @@ def test_values_in_messages_are_short():
         deep = [deep]
     for value in (deep, 10**5000, "x" * 10**6, [10**5000] * 100, {"a": deep}):
         assert len(brief(value)) < 400
+
+
+def test_many_masks_are_measured_as_one_by_one():
+    """Runs of one to six digits, masks of several sizes, empty and full ones, and such as end with either value."""
+    random = np.random.default_rng(0)
+    rles = []
+    for height, width in ((7, 5), (1, 40_000), (3000, 4000), (1, 1), (600, 9)) * 4:
+        runs = []
+        while sum(runs) < height * width:
+            longest = min(height * width - sum(runs), 10 ** int(random.integers(1, 8)))
+            runs.append(int(random.integers(1 if runs else 0, longest + 1)))
+        rles.append(coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width))
+        assert run_lengths(rles[-1]["counts"]).tolist() == runs
+    measures = measure_rles(rles, with_boxes=True)
+    assert measures.areas.tolist() == [int(coco_mask.area(rle)) for rle in rles]
+    assert measures.boxes_xywh.tolist() == [coco_mask.toBbox(rle).tolist() for rle in rles]

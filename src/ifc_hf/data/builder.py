@@ -14,7 +14,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..files import content_hash
+from ..files import collection_paused, content_hash
 from .frames import MISSING, frame_problems
 from .invalid import list_dropped
 from .layout import SplitLocation
@@ -139,7 +139,8 @@ def build(
         dataset_name=f"ifc_{noun}s", hash=hashlib.sha256(key.encode()).hexdigest(),
     )  # fmt: skip
     is_cached = os.path.exists(builder.cache_dir)
-    builder.download_and_prepare()
+    with collection_paused():
+        builder.download_and_prepare()
     dataset = builder.as_dataset(split=datasets.Split.TRAIN)
     if dropped := json.loads(dataset.info.description)["dropped"]:  # said of a cached set, too
         logger.warning(dropped)

@@ -68,10 +68,14 @@ class FrameFiles:
         self.allow_outside = allow_outside
         self._regular: dict[str, frozenset[str]] = {}
 
+    def have_all(self, names: Sequence[str]) -> bool:
+        """Whether frames that lie in one folder can all be read, from their names alone; False where it's not sure."""
+        folder = names[0].rpartition("/")[0] if names else ""
+        return self._regular_files(folder).issuperset(names)
+
     def problem(self, name: str) -> tuple[str, str] | None:
         """Kind and message of what keeps a frame from being read, from its name alone; None if nothing does."""
-        folder, _, file = name.rpartition("/")
-        if file in self._regular_files(folder) and "\\" not in file:
+        if self.have_all([name]):
             return None
         try:
             path = inside(self.root, name, self.allow_outside)
@@ -83,12 +87,14 @@ class FrameFiles:
         return None
 
     def _regular_files(self, folder: str) -> frozenset[str]:
-        """Names of the regular files of a folder, links not among them; none if the folder may not be read."""
+        """Regular files of a folder, by names from the root, links not among them; none if it may not be read."""
         if folder not in self._regular:
             try:
                 path = inside(self.root, folder, self.allow_outside) if folder else self.root
                 with os.scandir(path) as entries:
-                    names = frozenset(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+                    files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+                start = f"{folder}/" if folder else ""
+                names = frozenset(start + file for file in files if "\\" not in file)
             except (FileError, OSError):
                 names = frozenset()
             self._regular[folder] = names
@@ -111,7 +117,12 @@ def frame_problems(
         every_frame: Read the header of all frames, or of the first of every video.
         noun: What messages call a video.
     """
-    found = [[files.problem(name) for name in video.file_names] for video in videos]
+    found = [
+        [None] * len(video.file_names)
+        if files.have_all(video.file_names)
+        else [files.problem(name) for name in video.file_names]
+        for video in videos
+    ]
     missing = sum(problem is not None and problem[0] == MISSING for of_video in found for problem in of_video)
     problems = []
     for video, of_video in zip(videos, found, strict=True):

@@ -74,6 +74,7 @@ class TrainingReport:
         self.problems.append(Problem(kind, message, self.file, where, entry.id, frame, fatal))
 
 
+@collection_paused()
 def parse_ytvis(content: Any, file: str, noun: str = "video") -> ParsedSplit:
     """Parse the content of a YouTube-VIS file for training.
 
@@ -101,8 +102,7 @@ def parse_ytvis(content: Any, file: str, noun: str = "video") -> ParsedSplit:
         chunks = range(0, len(entries), ENTRIES_AT_ONCE)
         for start in tqdm(chunks, desc=f"Checking {file}", unit="500 tracks", leave=False, disable=None):
             chunk = entries[start : start + ENTRIES_AT_ONCE]
-            with collection_paused():
-                tracks = read_tracks(chunk, names, report)
+            tracks = read_tracks(chunk, names, report)
             for entry, track in zip(chunk, tracks, strict=True):
                 if track is not None:
                     entry.video.tracks.append(track)
@@ -198,7 +198,7 @@ def _video_problems(video: Mapping[str, Any], noun: str, for_training: bool) -> 
         yield f"bad {noun}", str(error)
     names: Any = video.get("file_names")
     needs_names = for_training or "length" not in video
-    if needs_names and (not isinstance(names, list) or not all(isinstance(name, str) and name for name in names)):
+    if needs_names and (not isinstance(names, list) or not set(map(type, names)) <= {str} or not all(names)):
         got = "something else or None" if "file_names" in video else "nothing"
         yield f"bad {noun}", f"file_names: expected one file name per frame, got {got}"
         return

@@ -6,6 +6,7 @@ a data set, or raises the first one and tolerates what the official evaluator to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..model.limits import brief, is_id, is_number
+from ..model.limits import LIMITS, brief, is_id, is_number
 from ..model.rle import (
     IntArray,
     Rle,
@@ -99,9 +100,20 @@ class Draft:
     score: float
     segmentations: list[Rle | None]
     present: list[int] = field(default_factory=list)
+    outlined: list[int] = field(default_factory=list)  # frames of which the file has polygons
     is_refused: bool = False
     mask_areas: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    mask_boxes: IntArray | None = None
+    mask_boxes: IntArray = field(default_factory=lambda: np.zeros((0, 4), dtype=np.int64))
+    boxes: list[list[float] | None] = field(default_factory=list)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the file states boxes."""
+        return self.entry.content.get("bboxes") is not None
+
+    def of_present(self, values: Sequence[Any]) -> list[Any]:
+        """Of values for every frame those of the frames with a mask."""
+        return [values[frame] for frame in self.present]
 
 
 def read_tracks(entries: Sequence[Entry], category_ids: Container[int], report: Report) -> list[TrackRecord | None]:
@@ -117,7 +129,10 @@ def read_tracks(entries: Sequence[Entry], category_ids: Container[int], report: 
         The tracks in order; None for those with a fatal problem.
     """
     drafts = [_read_structure(entry, category_ids, report) for entry in entries]
-    _measure([draft for draft in drafts if draft is not None], report)
+    sound = [draft for draft in drafts if draft is not None]
+    _measure(sound, report)
+    if report.for_training:
+        _read_boxes([draft for draft in sound if not draft.is_refused], report)
     return [None if draft is None or draft.is_refused else _finish(draft, report) for draft in drafts]
 
 
@@ -172,16 +187,15 @@ def _read_structure(entry: Entry, category_ids: Container[int], report: Report) 
 def _compress(draft: Draft, segmentations: Sequence[Any], report: Report) -> None:
     """Brings the masks into one form; strings are not checked yet."""
     entry, video = draft.entry, draft.entry.video
-    size = [video.height, video.width]
+    draft.present = [frame for frame, mask in enumerate(segmentations) if mask is not None and mask != []]
+    if _are_plain([segmentations[frame] for frame in draft.present], [video.height, video.width]):
+        draft.segmentations = [mask or None for mask in segmentations]
+        return
     differs = False
-    for frame, segmentation in enumerate(segmentations):
-        if segmentation is None or segmentation == []:
-            continue
-        draft.present.append(frame)
-        is_plain = type(segmentation) is dict and len(segmentation) == 2 and type(segmentation.get("counts")) is str
-        if is_plain and segmentation.get("size") == size:  # as most are
-            draft.segmentations[frame] = segmentation
-            continue
+    for frame in draft.present:
+        segmentation = segmentations[frame]
+        if isinstance(segmentation, list):
+            draft.outlined.append(frame)
         try:
             rle = as_compressed(segmentation, video.height, video.width)
             draft.segmentations[frame] = rle
@@ -193,6 +207,16 @@ def _compress(draft: Draft, segmentations: Sequence[Any], report: Report) -> Non
                 report(entry, error.kind, str(error), frame, tolerable=tolerable)
             differs = differs or tolerable
             draft.is_refused = draft.is_refused or not tolerable
+
+
+def _are_plain(segmentations: Sequence[Any], size: list[int | None]) -> bool:
+    """Whether all are compressed RLEs of a size and nothing else, as most are; asked without a loop in Python."""
+    return (
+        set(map(type, segmentations)) <= {dict}
+        and set(map(len, segmentations)) <= {2}
+        and [mask.get("size") for mask in segmentations].count(size) == len(segmentations)
+        and {type(mask.get("counts")) for mask in segmentations} <= {str}
+    )
 
 
 def _measure(drafts: Sequence[Draft], report: Report) -> None:
@@ -223,62 +247,62 @@ def _measure(drafts: Sequence[Draft], report: Report) -> None:
 def _finish(draft: Draft, report: Report) -> TrackRecord | None:
     """The track, with what the file says about boxes and areas."""
     entry = draft.entry
-    boxes = areas = polygons = None
+    areas = polygons = None
     if report.for_training:
-        boxes = _read_boxes(draft, report)
         areas = _training_areas(draft)
         polygons = _polygons(draft)
-        if not draft.is_refused and not draft.present:
+        if not draft.present:
             draft.is_refused = True
             message = f"track with no mask: all of its {len(draft.segmentations)} segmentations are None"
             report(entry, "empty track", message)
     elif "areas" in entry.content and not entry.is_prediction:
         areas = entry.content["areas"]
         for frame, area in enumerate(areas):
-            if area is not None and not (is_number(area) and area >= 0):
+            if area is not None and not is_area(area):
                 message = f"area: expected None or a number of 0 or more, got {brief(area)}"
                 report(entry, "bad annotation", message, frame)
     if draft.is_refused:
         return None
     return TrackRecord(
-        entry.id, draft.category_id, draft.segmentations, draft.mask_areas, draft.is_crowd, draft.score, areas, boxes,
-        polygons,
+        entry.id, draft.category_id, draft.segmentations, draft.mask_areas, draft.is_crowd, draft.score, areas,
+        draft.boxes if report.for_training else None, polygons,
     )  # fmt: skip
 
 
-def _read_boxes(draft: Draft, report: Report) -> list[list[float] | None]:
-    """Boxes xywh of all frames, of the file or else of the masks, held against the masks."""
-    assert draft.mask_boxes is not None
-    mask_boxes = draft.mask_boxes.astype(np.float64)
-    boxes: list[list[float] | None] = [None] * len(draft.segmentations)
-    listed = draft.entry.content.get("bboxes")
-    if listed is None:
-        for frame, box in zip(draft.present, mask_boxes.tolist(), strict=True):
-            boxes[frame] = box
-    else:
-        numbers = _boxes_as_array([listed[frame] for frame in draft.present])
-        is_present = set(draft.present)
-        strange = [frame for frame, box in enumerate(listed) if box is not None and frame not in is_present]
-        if numbers is None or any(not _is_no_box(listed[frame]) for frame in strange):
-            _report_boxes(draft, listed, report)
-        if draft.is_refused or numbers is None:
-            return boxes
-        for frame, box in zip(draft.present, numbers.tolist(), strict=True):
-            boxes[frame] = box
-        _compare_boxes(draft, numbers, mask_boxes, report)
-    for frame in np.flatnonzero(draft.mask_areas[draft.present] == 0).tolist():
-        report(draft.entry, "empty mask", "the mask has no pixel", draft.present[frame], fatal=False)
-    return boxes
+def _read_boxes(drafts: Sequence[Draft], report: Report) -> None:
+    """Fills in boxes xywh of all frames, of the file or else of the masks; of all tracks at once if all are sound."""
+    of_file = [box for draft in drafts if draft.has_boxes for box in draft.of_present(draft.entry.content["bboxes"])]
+    numbers = _boxes_as_array(of_file)
+    if numbers is None and len(drafts) > 1:
+        for draft in drafts:
+            _read_boxes([draft], report)
+        return
+    start = 0
+    for draft in drafts:
+        draft.boxes = [None] * len(draft.segmentations)
+        boxes = draft.mask_boxes.astype(np.float64)
+        if draft.has_boxes:
+            listed = draft.entry.content["bboxes"]
+            absent = set(range(len(listed))).difference(draft.present)
+            if numbers is None or not all(_is_no_box(listed[frame]) for frame in absent):
+                _report_boxes(draft, listed, report)
+            end = start + len(draft.present)
+            boxes = boxes if numbers is None else numbers[start:end]
+            start = end
+        for frame, box in zip(draft.present, boxes.tolist(), strict=True):
+            draft.boxes[frame] = box
+    _compare_boxes([draft for draft in drafts if not draft.is_refused], report)
 
 
 def _boxes_as_array(listed: Sequence[Any]) -> npt.NDArray[np.float64] | None:
     """(N, 4) xywh, or None if one of them is no box."""
-    if not all(type(box) is list and len(box) == 4 for box in listed):
+    if not set(map(type, listed)) <= {list} or not set(map(len, listed)) <= {4}:
         return None
-    if not set(map(type, chain.from_iterable(listed))) <= {int, float}:
+    sides = list(chain.from_iterable(listed))
+    if not set(map(type, sides)) <= {int, float}:
         return None
     try:
-        numbers = np.array(listed, dtype=np.float64).reshape(-1, 4)
+        numbers = np.array(sides, dtype=np.float64).reshape(-1, 4)
     except OverflowError:
         return None
     return numbers if np.isfinite(numbers).all() and (numbers[:, 2:] >= 0).all() else None
@@ -309,39 +333,56 @@ def _is_no_box(box: Any) -> bool:
     return box is None or box == [] or box == [0, 0, 0, 0]
 
 
-def _compare_boxes(
-    draft: Draft, boxes: npt.NDArray[np.float64], mask_boxes: npt.NDArray[np.float64], report: Report
-) -> None:
-    """Notes boxes with a side more than `BOX_TOLERANCE_PIXELS` from the mask's own."""
+def _compare_boxes(drafts: Sequence[Draft], report: Report) -> None:
+    """Notes boxes with a side more than `BOX_TOLERANCE_PIXELS` from the mask's own, and masks without a pixel."""
+    places = [(draft, frame) for draft in drafts for frame in draft.present]
+    boxes = np.array([draft.boxes[frame] for draft, frame in places], dtype=np.float64).reshape(-1, 4)
+    mask_boxes = np.concatenate([np.zeros((0, 4)), *(draft.mask_boxes for draft in drafts)])
     sides, mask_sides = (
         np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1) for xywh in (boxes, mask_boxes)
     )
     is_off = np.abs(sides - mask_sides).max(axis=1, initial=0) > BOX_TOLERANCE_PIXELS
-    is_off &= draft.mask_areas[draft.present] > 0
-    for index in np.flatnonzero(is_off).tolist():
-        message = f"box {boxes[index].tolist()} (xywh), but the mask spans {mask_boxes[index].tolist()}"
-        report(draft.entry, "box off", message, draft.present[index], fatal=False)
+    is_empty = (mask_boxes[:, 2:] == 0).any(axis=1)
+    for index in np.flatnonzero(is_off | is_empty).tolist():
+        draft, frame = places[index]
+        if is_empty[index]:
+            report(draft.entry, "empty mask", "the mask has no pixel", frame, fatal=False)
+        else:
+            message = f"box {boxes[index].tolist()} (xywh), but the mask spans {mask_boxes[index].tolist()}"
+            report(draft.entry, "box off", message, frame, fatal=False)
 
 
 def _training_areas(draft: Draft) -> list[float | None]:
     """Areas of all frames, of the file where it has a number, else of the masks."""
-    listed = draft.entry.content.get("areas") or []
     areas: list[float | None] = [None] * len(draft.segmentations)
-    measured = draft.mask_areas.tolist()
-    for frame in draft.present:
-        area = listed[frame] if listed else None
-        areas[frame] = float(area) if is_number(area) and area >= 0 else float(measured[frame])
+    of_masks = draft.of_present(draft.mask_areas.tolist())
+    of_file = draft.of_present(draft.entry.content.get("areas") or areas)
+    if not _are_areas(of_file):
+        of_file = [area if is_area(area) else of_mask for area, of_mask in zip(of_file, of_masks, strict=True)]
+    for frame, area in zip(draft.present, of_file, strict=True):
+        areas[frame] = float(area)
     return areas
+
+
+def _are_areas(values: Sequence[Any]) -> bool:
+    """Whether all are areas; asked without a loop in Python."""
+    if not values or not set(map(type, values)) <= {int, float} or max(values) > LIMITS.id:
+        return not values
+    return math.isfinite(sum(values)) and min(values) >= 0
+
+
+def is_area(value: Any) -> bool:
+    """Whether a value is a number of 0 or more."""
+    return is_number(value) and value >= 0
 
 
 def _polygons(draft: Draft) -> list[list[list[float]] | None]:
     """Polygons of the frames where the file has those."""
     video, listed = draft.entry.video, draft.entry.content["segmentations"]
     polygons: list[list[list[float]] | None] = [None] * len(draft.segmentations)
-    for frame in draft.present:
-        if isinstance(listed[frame], list):
-            assert video.height is not None and video.width is not None
-            polygons[frame] = checked_polygons(listed[frame], video.height, video.width)
+    for frame in draft.outlined:
+        assert video.height is not None and video.width is not None
+        polygons[frame] = checked_polygons(listed[frame], video.height, video.width)
     return polygons
 
 

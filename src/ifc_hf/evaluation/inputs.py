@@ -11,7 +11,7 @@ from ..data.parse import check_lists, read_categories, read_entries, read_videos
 from ..data.problems import Problem
 from ..data.records import TrackRecord, VideoRecord
 from ..data.tracks import Entry, read_tracks
-from ..files import FileError, read_json
+from ..files import FileError, collection_paused, read_json
 from ..model.limits import LIMITS, brief, check_count, is_id
 
 JsonSource: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
@@ -78,6 +78,7 @@ class Predictions:
     entries: dict[int, list[Entry]]
 
 
+@collection_paused()
 def read_ground_truth(source: JsonSource, report: ScoringReport) -> GroundTruth:
     """Reads an annotation file of the YouTube-VIS format; its masks are read by `read_video`.
 
@@ -97,6 +98,7 @@ def read_ground_truth(source: JsonSource, report: ScoringReport) -> GroundTruth:
     return GroundTruth(name, videos, categories, _by_video(entries))
 
 
+@collection_paused()
 def read_predictions(source: JsonSource, videos: Mapping[int, VideoRecord], truth_name: str) -> Predictions:
     """Reads a result file: a list of `{video_id, category_id, score, segmentations}`; masks are read by `read_video`.
 
@@ -134,6 +136,7 @@ def prediction_entry(content: Mapping[str, Any], position: int, video: VideoReco
     return Entry(content, position + 1, video, is_prediction=True, where=where)
 
 
+@collection_paused()
 def read_video(
     annotations: Iterable[Entry], predictions: Iterable[Entry], category_ids: Container[int], report: ScoringReport
 ) -> tuple[list[TrackRecord], list[TrackRecord]]:

@@ -32,6 +32,7 @@ def track_ious(predictions: Sequence[TrackRecord], ground_truth: Sequence[TrackR
     other_areas, other_is_listed = _areas_per_frame(ground_truth, num_frames)
     both_areas = areas @ other_is_listed.T + is_listed @ other_areas.T  # (D, G)
     intersection = np.zeros_like(both_areas)
+    has_one_size = _have_one_size((*predictions, *ground_truth))
     for frame in range(num_frames):
         rows, columns = _present(predictions, frame), _present(ground_truth, frame)
         if not rows or not columns:
@@ -42,6 +43,9 @@ def track_ious(predictions: Sequence[TrackRecord], ground_truth: Sequence[TrackR
         # For crowds pycocotools divides by the first mask's area alone, so this area gives the intersection back.
         covered = np.rint(coco_mask.iou(masks, others, [1] * len(others)) * mask_areas).astype(np.int64)
         pairs = np.ix_(rows, columns)
+        if has_one_size:
+            intersection[pairs] += covered
+            continue
         same_size = (_sizes_hw(masks)[:, None] == _sizes_hw(others)).all(axis=-1)
         intersection[pairs] += np.where(same_size, covered, 0)
         both_areas[pairs] -= np.where(same_size, 0, mask_areas + other_areas[columns, frame])
@@ -66,6 +70,12 @@ def _present(tracks: Sequence[TrackRecord], frame: int) -> list[int]:
         for i, track in enumerate(tracks)
         if frame < len(track.segmentations) and track.segmentations[frame] is not None
     ]
+
+
+def _have_one_size(tracks: Sequence[TrackRecord]) -> bool:
+    """Whether all masks are of one size, as they should be."""
+    sizes = [rle["size"] for track in tracks for rle in track.segmentations if rle is not None]
+    return not sizes or sizes.count(sizes[0]) == len(sizes)
 
 
 def _sizes_hw(rles: Sequence[Rle | None]) -> IntArray:

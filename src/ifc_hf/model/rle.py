@@ -25,7 +25,7 @@ Rle: TypeAlias = dict[str, Any]  # {"size": [H, W], "counts": str}
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 MAX_DIGITS = 12  # 12 digits of 5 bits fit an int64 and hold any run of any picture
-INT32_DIGITS = 6  # as many fit an int32
+MOST_INT32_PIXELS = 2**28  # of a mask whose runs, and the differences between them, an int32 holds
 MAX_COORDINATE = 2.0**28  # pycocotools multiplies coordinates by 5, in 32 bits
 CHUNK_CHARACTERS = 2**18  # strings that are decompressed together: their arrays stay in the processor's cache
 
@@ -147,16 +147,16 @@ def decompress_counts(strings: Sequence[str | bytes]) -> RunPairs:
     is_run[(2 * (starts + num_pairs) - 1)[num_runs % 2 == 1]] = False
     padded[is_run] = numbers
     zeros, ones = padded[0::2].copy(), padded[1::2].copy()
-    # Sums of differences, over all strings and then without those of the strings before. They may wrap, and what is
+    # Sums of differences, over all strings: each begins without the sum of the one before. They may wrap, and what is
     # left is right all the same: before a run beyond the limits comes one that is at most twice as large.
     firsts = starts[num_pairs > 0]
-    first_zeros = zeros[firsts]
-    zeros[firsts] = 0  # no other run is given as a difference to the first
-    for runs, before in ((zeros, firsts), (ones, firsts - 1)):
-        np.cumsum(runs, dtype=runs.dtype, out=runs)
-        base = np.where(before < 0, 0, runs[before]).astype(runs.dtype)
-        runs -= np.repeat(base, num_pairs[num_pairs > 0])
-    zeros[firsts] = first_zeros
+    if len(firsts):
+        first_zeros = zeros[firsts]
+        zeros[firsts] = 0  # no other run is given as a difference to the first
+        for runs in (zeros, ones):
+            runs[firsts[1:]] -= np.add.reduceat(runs, firsts, dtype=runs.dtype)[:-1]
+            np.cumsum(runs, dtype=runs.dtype, out=runs)
+        zeros[firsts] = first_zeros
     ones[(starts + num_pairs - 1)[num_runs % 2 == 1]] = 0
     for runs in (zeros, ones):
         if len(runs) and (runs.min() < 0 or runs.max() > max_pixels()):
@@ -186,21 +186,34 @@ def _read_numbers(
         refuse(is_cut_off, string_ends, "a wrong character, or it is cut off")
     last = np.flatnonzero(is_last)
     run_ends = np.searchsorted(last, string_ends)
-    num_digits = np.diff(last, prepend=-1)
+    # Nearly all numbers have one or two digits: these are read at every character, without choosing.
+    values = ((digits ^ 16) & 31).view(np.int8).astype(np.int16)
+    values -= 16  # the highest digit, from -16 to 15
+    has_two = is_last[1:] & ~is_last[:-1]
+    values[1:] += has_two * (31 * values[1:] + (digits[:-1] & 31))
+    numbers: npt.NDArray[np.integer[Any]] = values[last].astype(np.int32)
+    longer = np.flatnonzero(has_two[1:] & ~is_last[:-2]) + 2
+    if not len(longer):
+        return numbers, run_ends
+    place = np.searchsorted(last, longer)
+    num_digits = longer - last[place - 1]
+    num_digits[place == 0] = longer[place == 0] + 1
     most_digits = int(num_digits.max())
     if most_digits > MAX_DIGITS:
-        refuse(num_digits > MAX_DIGITS, run_ends, f"a number has more than {MAX_DIGITS} digits")
-    fits = most_digits <= INT32_DIGITS and max_pixels() <= 2 ** (5 * INT32_DIGITS - 2)
-    numbers: npt.NDArray[np.integer[Any]] = (digits[is_last] ^ 16).astype(np.int32 if fits else np.int64)
-    numbers -= 16  # the highest digit, from -16 to 15
-    if most_digits > 1:
-        longer = np.flatnonzero(num_digits > 1)
-        for place in range(1, most_digits):  # ever fewer numbers have another digit
-            longer = longer[num_digits[longer] > place]
-            numbers[longer] *= 32
-            numbers[longer] += digits[last[longer] - place] & 31
-    if max(-int(numbers.min()), int(numbers.max())) > max_pixels():
-        refuse(np.abs(numbers) > max_pixels(), run_ends, f"a run is beyond the limit of {max_pixels()} pixels")
+        is_wrong = np.zeros(len(numbers), dtype=bool)
+        is_wrong[place[num_digits > MAX_DIGITS]] = True
+        refuse(is_wrong, run_ends, f"a number has more than {MAX_DIGITS} digits")
+    exact = (digits[longer] ^ 16).astype(np.int64) - 16
+    for digit in range(1, most_digits):  # ever fewer numbers have another digit
+        goes_on = num_digits > digit
+        exact[goes_on] = 32 * exact[goes_on] + (digits[longer[goes_on] - digit] & 31)
+    if max(-int(exact.min()), int(exact.max())) > max_pixels():
+        is_wrong = np.zeros(len(numbers), dtype=bool)
+        is_wrong[place[np.abs(exact) > max_pixels()]] = True
+        refuse(is_wrong, run_ends, f"a run is beyond the limit of {max_pixels()} pixels")
+    if max_pixels() > MOST_INT32_PIXELS:
+        numbers = numbers.astype(np.int64)
+    numbers[place] = exact
     return numbers, run_ends
 
 
@@ -257,22 +270,33 @@ def _measure(rles: Sequence[Mapping[str, Any]], areas: IntArray, boxes: IntArray
     if len(wrong):
         height, width = sizes[wrong[0]].tolist()
         check_total(int(totals[wrong[0]]), height, width, int(wrong[0]))
-    if boxes is None:
-        return
-    kept = np.flatnonzero(pairs.ones)
-    if not len(kept):
-        return
-    of_mask = np.repeat(np.arange(len(rles)), pairs.num_pairs)[kept]
-    ones = pairs.ones[kept].astype(np.int64)
-    ends = np.cumsum(pairs.zeros.astype(np.int64) + pairs.ones)[kept] - (np.cumsum(totals) - totals)[of_mask]
-    heights = sizes[of_mask, 0]
-    (left, top), (right, bottom) = np.divmod(ends - ones, heights), np.divmod(ends - 1, heights)
+    if boxes is not None and len(rles):
+        boxes[:] = _boxes_xywh(pairs, sizes, totals)
+
+
+def _boxes_xywh(pairs: RunPairs, sizes: IntArray, totals: IntArray) -> npt.NDArray[np.integer[Any]]:
+    """Tight boxes (N, 4) of N checked masks; sizes (N, 2) and pixels (N,) are theirs, and each has a pixel."""
+    kind = pairs.ones.dtype
+    ends = pairs.zeros + pairs.ones
+    ends[pairs.starts[1:]] -= totals[:-1].astype(kind)  # every mask counts from 0
+    np.cumsum(ends, dtype=kind, out=ends)  # where runs of ones end, down the columns
+    heights = sizes[:, 0].astype(kind)
+    # One divisor for all is several times as fast as one for each.
+    height = heights[0] if (heights == heights[0]).all() else np.repeat(heights, pairs.num_pairs)
+    begins, lasts = ends - pairs.ones, ends - 1
+    left, right = begins // height, lasts // height
+    top, bottom = begins - left * height, lasts - right * height
     several = left < right  # a run over more than one column touches the upper and the lower border
-    top, bottom = np.where(several, 0, top), np.where(several, heights - 1, bottom)
-    masks, group_starts = np.unique(of_mask, return_index=True)
-    x0, y0 = np.minimum.reduceat(left, group_starts), np.minimum.reduceat(top, group_starts)
-    x1, y1 = np.maximum.reduceat(right, group_starts), np.maximum.reduceat(bottom, group_starts)
-    boxes[masks] = np.stack([x0, y0, x1 - x0 + 1, y1 - y0 + 1], axis=1)
+    top[several] = 0
+    bottom[several] = (height - 1)[several] if isinstance(height, np.ndarray) else height - 1
+    is_none = np.flatnonzero(pairs.ones == 0)
+    left[is_none] = top[is_none] = np.iinfo(kind).max
+    right[is_none] = bottom[is_none] = -1
+    x0, y0 = np.minimum.reduceat(left, pairs.starts), np.minimum.reduceat(top, pairs.starts)
+    x1, y1 = np.maximum.reduceat(right, pairs.starts), np.maximum.reduceat(bottom, pairs.starts)
+    has_pixel = x1 >= 0
+    found = np.stack([x0, y0, x1 - x0 + 1, y1 - y0 + 1], axis=1)
+    return np.where(has_pixel[:, None], found, 0)
 
 
 def rle_area(rle: Mapping[str, Any]) -> float:
