@@ -1,14 +1,16 @@
 """Engines that hand backbone and window to another runtime: OpenVINO or ONNX Runtime, on the CPU in float32.
 
-Each network is exported to ONNX once for every size of frames and length of windows. The mask head stays in PyTorch,
-which is as fast there.
+```
+FrameNetwork, WindowNetwork --trace, once for these weights--> ONNX with free sizes, kept on disk --load--> runtime
+```
+
+The mask head stays in PyTorch, which is as fast there.
 """
 
-import copy
-import io
-import warnings
+import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from .engine import EngineSettings
-from .engine_torch import TorchEngine
+from .engine_cache import cached, fingerprint
+from .engine_torch import FrameNetwork, TorchEngine, WindowNetwork
+from .fused_convolution import fold_batch_norms
+from .graphs import Axes, trace, write_onnx
 
 if TYPE_CHECKING:
     from .modeling_ifc import IfcForVideoInstanceSegmentation
 
-Run = Callable[[np.ndarray], Sequence[np.ndarray]]
-INPUTS = "inputs"  # name of a network's input in ONNX
+Arrays = list[np.ndarray]
+Run = Callable[[Arrays], Arrays]
+FRAME_AXES: Axes = {"frames": {0: "F", 2: "H", 3: "W"}}
+WINDOW_AXES: Axes = {"tokens": {0: "B", 1: "T", 2: "N"}, "position": {0: "N"}}
 
 
 class ExportedEngine(TorchEngine):
@@ -39,36 +46,38 @@ class ExportedEngine(TorchEngine):
                 f"{type(self).__name__}: expected a model on the CPU in float32, got {model.device} and {model.dtype} "
                 "(engine='torch' takes every model)"
             )
-        # A copy, for exporters want weights without gradients.
-        super().__init__(copy.deepcopy(model).requires_grad_(False), settings)
-        self._lock = Lock()
-        self._networks: dict[tuple[Any, ...], Run] = {}
+        super().__init__(model, settings)
+
+    def prepare_networks(self) -> None:
+        """See `TorchEngine`."""
+        folder = fingerprint(self.model)
+        name = "frames_split.onnx" if self.splits_mask_head else "frames.onnx"
+        self.run_frames = self.load(cached(folder, name, self.export_frames))
+        self.run_window = self.load(cached(folder, "window.onnx", self.export_window))
+
+    def export_frames(self) -> bytes:
+        """`FrameNetwork` in ONNX."""
+        model = self.model.model
+        network = FrameNetwork(model, fold_batch_norms(model.backbone), self.mask_head, self.splits_mask_head)
+        return onnx_bytes(network, {"frames": torch.zeros(2, 3, 71, 130)}, FRAME_AXES, ["tokens", "map_8", "map_16"])
+
+    def export_window(self) -> bytes:
+        """`WindowNetwork` in ONNX."""
+        position = self.position((3, 5)).clone()
+        tokens = torch.zeros(2, 3, *position.shape)
+        example = {"tokens": tokens, "position": position}
+        return onnx_bytes(WindowNetwork(self.model.model), example, WINDOW_AXES, ["queries", "encoded_tokens"])
 
     def frame_maps(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `TorchEngine`."""
-        tokens, map_8, map_16 = self.run("frames", super().frame_maps, frames.contiguous())
+        tokens, map_8, map_16 = map(torch.from_numpy, self.run_frames([frames.contiguous().numpy()]))
         channels_last = torch.channels_last
         return tokens, map_8.contiguous(memory_format=channels_last), map_16.contiguous(memory_format=channels_last)
 
-    def encode(self, tokens: Tensor, map_size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def encode(self, tokens: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """See `TorchEngine`."""
-        encode = super().encode
-        queries, maps = self.run(f"window {map_size_hw}", lambda tokens: encode(tokens, map_size_hw), tokens)
-        return queries, maps
-
-    def run(self, name: str, function: Callable[[Tensor], tuple[Tensor, ...]], inputs: Tensor) -> list[Tensor]:
-        """Outputs of a function of one tensor, which is exported when a shape comes for the first time."""
-        key = (name, *inputs.shape)
-        with self._lock:
-            if key not in self._networks:
-                file: Any = io.BytesIO()  # annotated as if it had to be a path
-                # Not in inference mode: a tracer may not look into such tensors.
-                with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of the tracer: sizes are constants here, as they shall be
-                    example = (torch.zeros(inputs.shape),)
-                    torch.onnx.export(Network(function).eval(), example, file, dynamo=False, input_names=[INPUTS])
-                self._networks[key] = self.load(file.getvalue())
-        return [torch.from_numpy(np.array(output)) for output in self._networks[key](inputs.numpy())]
+        queries, encoded_tokens = map(torch.from_numpy, self.run_window([tokens.numpy(), position.numpy()]))
+        return queries, encoded_tokens
 
     @abstractmethod
     def load(self, onnx_model: bytes) -> Run:
@@ -76,35 +85,43 @@ class ExportedEngine(TorchEngine):
 
 
 class OpenVinoEngine(ExportedEngine):
-    """Backbone and window in OpenVINO.
+    """Backbone and window in OpenVINO, which compiles them once for every size of frames and length of windows.
 
     Raises:
-        ImportError: If OpenVINO is not installed.
+        ImportError: If OpenVINO, or what exports to ONNX, is not installed.
     """
+
+    precision = "f32"  # its default may be bfloat16
 
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
         try:
+            import onnxscript  # noqa: F401
             import openvino
         except ImportError as error:
             raise ImportError('engine="openvino" needs OpenVINO: pip install "ifc_hf[openvino]"') from error
-        super().__init__(model, settings)
         self.core = openvino.Core()
+        super().__init__(model, settings)
 
     def load(self, onnx_model: bytes) -> Run:
         """See `ExportedEngine`."""
-        compiled = self.core.compile_model(
-            self.core.read_model(io.BytesIO(onnx_model)),
-            "CPU",
-            {
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": "f32",  # its default may be bfloat16
-            },
-        )
+        graph = self.core.read_model(onnx_model)
+        compiled: dict[tuple[Any, ...], Any] = {}
+        lock = Lock()
+        options = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": self.precision,
+        }
 
-        def run(inputs: np.ndarray) -> list[np.ndarray]:
-            request = compiled.create_infer_request()  # one for each call: threads share the network
-            return list(request.infer([inputs]).values())
+        def run(inputs: Arrays) -> Arrays:
+            shapes = tuple(array.shape for array in inputs)
+            with lock:
+                if shapes not in compiled:
+                    of_this_size = graph.clone()
+                    of_this_size.reshape(dict(enumerate(shapes)))  # fixed sizes make it faster
+                    compiled[shapes] = self.core.compile_model(of_this_size, "CPU", options)
+            request = compiled[shapes].create_infer_request()  # one for each call: threads share the network
+            return [np.array(output) for output in request.infer(inputs).values()]
 
         return run
 
@@ -119,29 +136,27 @@ class OnnxRuntimeEngine(ExportedEngine):
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
         try:
             import onnxruntime
+            import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError('engine="onnxruntime" needs ONNX Runtime: pip install "ifc_hf[export]"') from error
-        super().__init__(model, settings)
         self.runtime = onnxruntime
+        super().__init__(model, settings)
 
     def load(self, onnx_model: bytes) -> Run:
         """See `ExportedEngine`."""
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = self.runtime.InferenceSession(onnx_model, options, providers=["CPUExecutionProvider"])
-        return lambda inputs: session.run(None, {INPUTS: inputs})
+        names = [value.name for value in session.get_inputs()]
+        return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
 
-class Network(nn.Module):
-    """A function of one tensor as a module, which is what exporters take."""
-
-    def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """What the function gives."""
-        return tuple(self.function(inputs))
+def onnx_bytes(network: nn.Module, example: dict[str, Tensor], axes: Axes, output_names: list[str]) -> bytes:
+    """A network in ONNX, its sizes free."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.onnx"
+        write_onnx(trace(network, example, axes), file, output_names, axes)
+        return file.read_bytes()
 
 
 __all__ = ["OnnxRuntimeEngine", "OpenVinoEngine"]

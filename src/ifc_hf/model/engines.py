@@ -48,7 +48,7 @@ def engine_class(name: str, model: "IfcForVideoInstanceSegmentation") -> type[En
 
 def has_openvino() -> bool:
     """Whether OpenVINO is installed, and what exports for it."""
-    return find_spec("openvino") is not None and find_spec("onnx") is not None
+    return find_spec("openvino") is not None and find_spec("onnxscript") is not None
 
 
 class EngineKeeper:

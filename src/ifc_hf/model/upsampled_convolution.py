@@ -1,30 +1,38 @@
 """A 3x3 convolution of a map that was first doubled by nearest neighbours, computed on the small map.
 
-Every output pixel sees nine pixels of the doubled map, but only four of the small one. So four 2x2 convolutions, one
-for each parity of row and column, with sums of the 3x3 weights, give the same in 4/9 of the multiply-adds.
+Along one axis, with the kernel (a, b, c), the two output pixels over the small pixel x[i] are
 
-Letters: N maps, C channels, (h, w) the small map, (H, W) the doubled one, which may lack its last row or column.
+    a x[i-1] + (b + c) x[i]  =  (a + b + c) x[i] - a (x[i] - x[i-1])
+    (a + b) x[i] + c x[i+1]  =  (a + b + c) x[i] + c (x[i+1] - x[i])
+
+so three products make two pixels, and along both axes nine make four: a quarter of the multiply-adds of the doubled map.
+
+Letters: N maps, C channels, O channels of the output, (h, w) the small map, (H, W) the doubled one, which may lack its
+last row or column.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Which rows of the 3x3 kernel fall on the first and the second of the two small rows that an output row sees.
-ROWS_OF_PARITY = (((0,), (1, 2)), ((0, 1), (2,)))
-
 
 class UpsampledConvolution:
     """Equals `conv2d(interpolate(maps, (H, W), mode="nearest"), weight, padding=1)` up to rounding.
 
     Args:
-        weight: (C_out, C, 3, 3).
+        weight: (O, C, 3, 3).
     """
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight.contiguous(memory_format=torch.channels_last)
-        kernels = [parity_kernel(weight, row, column) for row in (0, 1) for column in (0, 1)]
-        self.kernels = torch.cat(kernels).contiguous(memory_format=torch.channels_last)  # (4 * C_out, C, 2, 2)
+        rows = weight[..., 0, :], weight[..., 2, :], weight.sum(-2)  # (O, C, 3) each
+        (top_left, top_right, top), (bottom_left, bottom_right, bottom), (left, right, whole) = (
+            (row[..., 0], row[..., 2], row.sum(-1)) for row in rows
+        )
+        self.of_pixels = whole.T.contiguous()  # (C, O); those below hold several kernels side by side
+        self.of_row_steps = torch.cat([top, bottom]).T.contiguous()
+        self.of_column_steps = torch.cat([left, right]).T.contiguous()
+        self.of_both_steps = torch.cat([top_left, top_right, bottom_left, bottom_right]).T.contiguous()
 
     def __call__(self, maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """Convolves.
@@ -34,17 +42,26 @@ class UpsampledConvolution:
             size_hw: (H, W); H is 2 * h or 2 * h - 1, W likewise.
 
         Returns:
-            (N, C_out, H, W), channels last in memory.
+            (N, O, H, W), channels last in memory.
         """
-        (height, width), (H, W) = maps.shape[-2:], size_hw
-        found = F.conv2d(F.pad(maps, (1, 1, 1, 1)), self.kernels)  # (N, 4 * C_out, h + 1, w + 1)
-        output = maps.new_empty((len(maps), len(self.weight), 2 * height, 2 * width)).contiguous(
-            memory_format=torch.channels_last
-        )
-        for index, part in enumerate(found.chunk(4, dim=1)):
-            row, column = divmod(index, 2)
-            output[..., row::2, column::2] = part[..., row : row + height, column : column + width]
-        output = output[..., :H, :W]
+        num_maps, _, height, width = maps.shape
+        H, W = size_hw
+        padded = F.pad(maps, (1, 1, 1, 1)).permute(0, 2, 3, 1)  # (N, h + 2, w + 2, C)
+        row_steps = padded[:, 1:] - padded[:, :-1]
+        column_steps = padded[:, 1:-1, 1:] - padded[:, 1:-1, :-1]
+        both_steps = row_steps[:, :, 1:] - row_steps[:, :, :-1]
+        whole = padded[:, 1:-1, 1:-1] @ self.of_pixels
+        top, bottom = (row_steps[:, :, 1:-1] @ self.of_row_steps).chunk(2, -1)
+        left, right = (column_steps @ self.of_column_steps).chunk(2, -1)
+        top_left, top_right, bottom_left, bottom_right = (both_steps @ self.of_both_steps).chunk(4, -1)
+        left, right = left[:, :, :-1], right[:, :, 1:]
+        upper, lower = whole - top[:, :-1], whole + bottom[:, 1:]
+        output = maps.new_empty((num_maps, height, 2, width, 2, len(self.weight)))
+        torch.sub(upper, left, out=output[:, :, 0, :, 0]).add_(top_left[:, :-1, :-1])
+        torch.add(upper, right, out=output[:, :, 0, :, 1]).sub_(top_right[:, :-1, 1:])
+        torch.sub(lower, left, out=output[:, :, 1, :, 0]).sub_(bottom_left[:, 1:, :-1])
+        torch.add(lower, right, out=output[:, :, 1, :, 1]).add_(bottom_right[:, 1:, 1:])
+        output = output.flatten(3, 4).flatten(1, 2)[:, :H, :W].permute(0, 3, 1, 2)
         # Where the last row or column is cut off, its neighbours see zeros in its place.
         if H % 2:
             output[..., -1:, :] = self.plain(maps[..., -2:, :], 1 if height == 1 else 3, W)[..., -1:, :]
@@ -56,20 +73,3 @@ class UpsampledConvolution:
         """The same by its definition, for a strip whose far end is that of the map."""
         doubled = maps.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)[..., :height, :width]
         return F.conv2d(doubled, self.weight, padding=1)
-
-
-def parity_kernel(weight: Tensor, row: int, column: int) -> Tensor:
-    """The 2x2 kernel (C_out, C, 2, 2) of the output pixels with this parity of row and column."""
-    return torch.stack(
-        [
-            torch.stack(
-                [
-                    sum((weight[..., i, j] for i in rows for j in columns), start=torch.zeros_like(weight[..., 0, 0]))
-                    for columns in ROWS_OF_PARITY[column]
-                ],
-                dim=-1,
-            )
-            for rows in ROWS_OF_PARITY[row]
-        ],
-        dim=-2,
-    )

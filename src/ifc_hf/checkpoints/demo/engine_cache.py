@@ -1,0 +1,1 @@
+../../model/engine_cache.py

@@ -1,0 +1,1 @@
+../../model/fused_convolution.py
