@@ -16,7 +16,6 @@ from ifc_hf.export import (
     export_model,
     make_runner,
     max_difference,
-    quiet,
     store_weights_in_half,
     trace,
     trace_example,
@@ -32,6 +31,9 @@ LITE_BACKBONE = {
 }  # fmt: skip
 
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="ONNX is the extra `export`")
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="OpenVINO is the extra `openvino`"
+)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs a compiler")
 
 
@@ -75,6 +77,32 @@ def test_weights_in_half_the_space(tmp_path):
     assert 1e-6 < max_difference(model, make_runner("onnx", half), [random_clip(1, 3, 64, 96)]) < 2e-2
 
 
+@needs_openvino
+def test_openvino_agrees_at_any_size(tmp_path):
+    # Written from the same graph as the ONNX file: reading that one makes the test fast.
+    import openvino
+
+    network = openvino.Core().read_model(tiny_onnx_folder() / "model.onnx")
+    openvino.save_model(network, tmp_path / "model.xml", compress_to_fp16=False)
+    model, _ = load_checkpoint(tiny_checkpoint())
+    clips = [random_clip(*shape) for shape in SHAPES]
+    assert max_difference(model, make_runner("openvino", tmp_path / "model.xml"), clips) < 1e-4
+
+
+@pytest.mark.slow
+@needs_openvino
+@pytest.mark.parametrize("weights", ["float32", "float16"])
+def test_openvino_folder(weights, tmp_path):
+    report = export_model(tiny_checkpoint(), tmp_path / "out", "openvino", weights=weights)
+    files = ["config.json", "export.json", "model.bin", "model.xml", "preprocessor_config.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == files
+    assert report.input_shapes == {"pixel_values": ["B", "T", 3, "H", "W"]}
+    bytes_of_weights = (tmp_path / "out" / "model.bin").stat().st_size
+    assert report.file_bytes == bytes_of_weights + (tmp_path / "out" / "model.xml").stat().st_size
+    num_parameters = load_checkpoint(tiny_checkpoint())[0].num_parameters()
+    assert bytes_of_weights < {"float32": 4.5, "float16": 2.5}[weights] * num_parameters
+
+
 @pytest.mark.slow
 def test_torch_export_with_mask(tmp_path):
     report = export_model(tiny_checkpoint(), tmp_path / "out", "torch-export", has_mask=True)
@@ -96,8 +124,7 @@ def test_padding_that_depends_on_the_size_stays_free(tmp_path):
     program = trace(model, trace_example(has_mask=False), is_dynamic=True)
     clips = [random_clip(*shape) for shape in (*SHAPES, (1, 3, 63, 128))]
     assert max_difference(model, lambda clip: program.module()(**clip), clips) < 1e-4
-    with quiet():
-        write_program(program, "onnx", tmp_path / "model.onnx", is_dynamic=True)
+    write_program(program, "onnx", tmp_path / "model.onnx", is_dynamic=True)
     assert max_difference(model, make_runner("onnx", tmp_path / "model.onnx"), clips) < 1e-4
 
 
@@ -164,7 +191,7 @@ def test_missing_package_is_named_with_the_extra(tmp_path, capsys, monkeypatch):
         importlib.util, "find_spec", lambda name, *rest: None if name == "onnxscript" else find_spec(name, *rest)
     )
     assert export(tiny_checkpoint(), "-o", tmp_path / "out") == 1
-    assert error_line(capsys) == 'error: ONNX export needs onnxscript: pip install "ifc_hf[export]"'
+    assert error_line(capsys) == 'error: the format onnx needs onnxscript: pip install "ifc_hf[export]"'
     assert not (tmp_path / "out").exists()
 
 
@@ -180,7 +207,10 @@ def test_missing_compiler(tmp_path, capsys, monkeypatch):
     [
         (("--format", "aoti"), "can't compile this network for free sizes: fix them (--size 360x640 --num-frames 5)"),
         (("--size", "64x96"), "a fixed size needs both the height and width and the number of frames"),
-        (("--format", "torch-export", "--weights", "float16"), "only ONNX files can hold float16 weights"),
+        (
+            ("--format", "torch-export", "--weights", "float16"),
+            "only files of the formats onnx, openvino can hold float16 weights",
+        ),
         (("--size", "64"), "expected height x width such as 360x640, got '64'"),
         (("--format", "tflite"), "invalid choice: 'tflite'"),
     ],

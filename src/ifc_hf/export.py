@@ -1,6 +1,7 @@
-"""The network as a file that runs without this package: ONNX, torch.export, AOTInductor.
+"""The network as a file that runs without this package: ONNX, OpenVINO, torch.export, AOTInductor.
 
     checkpoint --torch.export, dynamic sizes--> program --+--> model.onnx  onnxruntime, without torch
+                                                          |      +--> model.xml, model.bin  OpenVINO
                                                           +--> model.pt2   torch.export.load
                                                           +--> model.pt2   compiled, aoti_load_package
                                                                   |
@@ -16,12 +17,10 @@ Letters: B clips, T frames of a clip, Q queries, K classes, (H, W) frame size, (
 import importlib.metadata
 import importlib.util
 import json
-import logging
 import os
 import shutil
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +35,13 @@ if TYPE_CHECKING:
     from .model.image_processing_ifc import IfcImageProcessor
     from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
-FILE_NAMES = {"onnx": "model.onnx", "torch-export": "model.pt2", "aoti": "model.pt2"}
+FILE_NAMES = {"onnx": "model.onnx", "openvino": "model.xml", "torch-export": "model.pt2", "aoti": "model.pt2"}
 FORMATS = tuple(FILE_NAMES)
 OUTPUT_NAMES = ("class_queries_logits", "masks_queries_logits")
 AXES = {"pixel_values": {0: "B", 1: "T", 3: "H", 4: "W"}, "pixel_mask": {0: "B", 1: "T", 2: "H", 3: "W"}}
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+EXTRAS = {"onnx": "export", "openvino": "openvino"}
+FORMATS_WITH_SMALL_WEIGHTS = tuple(PACKAGES)
 # Largest difference of a logit, as a share of the largest logit: rounding of float32, and of weights to float16.
 TOLERANCES = {"float32": 1e-3, "float16": 2e-2}
 
@@ -60,7 +61,7 @@ class ExportReport:
         max_difference: Largest difference of a logit from PyTorch's, as a share of the largest logit.
         tolerance: What it had to stay below.
         checked_shapes: `pixel_values` of the clips of the check.
-        file_bytes: Size of the file.
+        file_bytes: Size of the file; of OpenVINO's two together.
         versions: Of the packages that made it.
     """
 
@@ -90,11 +91,11 @@ def export_model(
     Args:
         checkpoint: Folder or Hub id.
         output: Folder to make.
-        export_format: "onnx", "torch-export" or "aoti".
+        export_format: "onnx", "openvino", "torch-export" or "aoti".
         size_hw: Fixes H and W, together with `num_frames`, and B to 1; None: all four are free.
         num_frames: Fixes T.
         has_mask: Whether the file takes a `pixel_mask`, which batches of clips of several sizes need.
-        weights: "float32", or for ONNX "float16": stored in half the space, computed with in float32.
+        weights: "float32", or for ONNX and OpenVINO "float16": stored in half the space, computed with in float32.
         report_step: Told what happens next.
 
     Returns:
@@ -103,7 +104,7 @@ def export_model(
     Raises:
         ValueError: If options don't go together, the checkpoint is another model's, or the file differs from the
             network by more than the tolerance: nothing is left then.
-        ImportError: If ONNX packages are missing.
+        ImportError: If packages of the format are missing.
         OSError: If the checkpoint is missing, the output exists or can't be written.
     """
     check_options(export_format, size_hw, num_frames, weights)
@@ -113,12 +114,9 @@ def export_model(
         clips = sample_clips(processor, model.config.num_frames, size_hw, num_frames, has_mask)
         file = folder / FILE_NAMES[export_format]
         report_step("tracing")
-        with quiet():
-            program = trace(model, clips[0] if size_hw else trace_example(has_mask), is_dynamic=size_hw is None)
-            report_step("writing")
-            write_program(program, export_format, file, is_dynamic=size_hw is None)
-        if weights == "float16":
-            store_weights_in_half(file)
+        program = trace(model, clips[0] if size_hw else trace_example(has_mask), is_dynamic=size_hw is None)
+        report_step("writing")
+        write_program(program, export_format, file, is_dynamic=size_hw is None, weights=weights)
         report_step("comparing with PyTorch")
         difference = max_difference(model, make_runner(export_format, file), clips)
         if not difference <= TOLERANCES[weights]:  # NaN is no success
@@ -134,7 +132,7 @@ def export_model(
             max_difference=difference,
             tolerance=TOLERANCES[weights],
             checked_shapes=[list(clip["pixel_values"].shape) for clip in clips],
-            file_bytes=file.stat().st_size,
+            file_bytes=sum(part.stat().st_size for part in folder.glob("model.*")),
             versions=package_versions(export_format),
         )
         # Not save_pretrained: it would add the package's code, which nothing here needs.
@@ -156,8 +154,9 @@ def check_options(export_format: str, size_hw: tuple[int, int] | None, num_frame
         raise ValueError("a fixed size needs both the height and width and the number of frames")
     if weights not in TOLERANCES:
         raise ValueError(f"expected weights of {', '.join(TOLERANCES)}, got {weights!r}")
-    if weights != "float32" and export_format != "onnx":
-        raise ValueError(f"only ONNX files can hold {weights} weights, not {export_format}")
+    if weights != "float32" and export_format not in FORMATS_WITH_SMALL_WEIGHTS:
+        names = ", ".join(FORMATS_WITH_SMALL_WEIGHTS)
+        raise ValueError(f"only files of the formats {names} can hold {weights} weights, not {export_format}")
     # torch 2.13 stops with "ValueRangeError: Invalid ranges [0:-1]" at the first convolution of the mask head.
     if export_format == "aoti" and size_hw is None:
         raise ValueError(
@@ -173,10 +172,11 @@ def check_tools(export_format: str) -> None:
         ImportError: If packages are missing.
         OSError: If there is no compiler.
     """
-    if export_format == "onnx":
-        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            raise ImportError(f'ONNX export needs {", ".join(missing)}: pip install "ifc_hf[export]"')
+    missing = [name for name in PACKAGES.get(export_format, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f'the format {export_format} needs {", ".join(missing)}: pip install "ifc_hf[{EXTRAS[export_format]}]"'
+        )
     if export_format == "aoti" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise OSError("AOTInductor needs a C++ compiler: install g++ or clang++, or name one in CXX")
 
@@ -242,6 +242,8 @@ def trace(
     """
     import torch
 
+    from .model import graphs
+
     class ClipForward(torch.nn.Module):
         """The two outputs that make up the result, alone."""
 
@@ -253,12 +255,16 @@ def trace(
             outputs = self.network(pixel_values, pixel_mask)
             return outputs.class_queries_logits, outputs.masks_queries_logits
 
-    free = {name: dict.fromkeys(AXES[name], torch.export.Dim.DYNAMIC) for name in example}
-    with torch.no_grad():
-        return torch.export.export(ClipForward(), (), example, dynamic_shapes=free if is_dynamic else None)
+    return graphs.trace(ClipForward(), example, AXES if is_dynamic else None)
 
 
-def write_program(program: "torch.export.ExportedProgram", export_format: str, file: Path, is_dynamic: bool) -> None:
+def write_program(
+    program: "torch.export.ExportedProgram",
+    export_format: str,
+    file: Path,
+    is_dynamic: bool,
+    weights: str = "float32",
+) -> None:
     """Writes a traced program in one of the formats.
 
     Raises:
@@ -266,21 +272,29 @@ def write_program(program: "torch.export.ExportedProgram", export_format: str, f
     """
     import torch
 
+    from .model import graphs
+
+    axes = AXES if is_dynamic else None
     if export_format == "torch-export":
         torch.export.save(program, file)
     elif export_format == "aoti":
         try:
-            torch._inductor.aoti_compile_and_package(program, package_path=str(file))
+            with graphs.quiet():
+                torch._inductor.aoti_compile_and_package(program, package_path=str(file))
         except RuntimeError as error:
             raise ValueError(f"AOTInductor failed: {error}") from error
+    elif export_format == "openvino":
+        import openvino
+
+        with tempfile.TemporaryDirectory() as folder:
+            onnx_file = Path(folder) / "model.onnx"
+            graphs.write_onnx(program, onnx_file, OUTPUT_NAMES, axes)
+            network = openvino.Core().read_model(onnx_file)
+            openvino.save_model(network, file, compress_to_fp16=weights == "float16")
     else:
-        names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.arg.name in AXES]
-        # For a program that is traced already these only name the axes.
-        axes = {name: AXES[name] for name in names} if is_dynamic else None
-        torch.onnx.export(
-            program, (), str(file), dynamo=True, dynamic_shapes=axes, verbose=False, external_data=False,
-            input_names=names, output_names=OUTPUT_NAMES,
-        )  # fmt: skip
+        graphs.write_onnx(program, file, OUTPUT_NAMES, axes)
+        if weights == "float16":
+            store_weights_in_half(file)
 
 
 def store_weights_in_half(file: Path, min_values: int = 1024) -> None:
@@ -322,6 +336,18 @@ def make_runner(export_format: str, file: Path) -> Runner:
             return torch.from_numpy(class_logits), torch.from_numpy(mask_logits)
 
         return run_onnx
+    if export_format == "openvino":
+        import openvino
+
+        # float32, for on processors with bfloat16 units that is the default.
+        network = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+        def run_openvino(inputs: Inputs) -> "tuple[Tensor, Tensor]":
+            outputs = network({name: value.numpy() for name, value in inputs.items()})
+            class_logits, mask_logits = (torch.from_numpy(outputs[name].copy()) for name in OUTPUT_NAMES)
+            return class_logits, mask_logits
+
+        return run_openvino
     is_program = export_format == "torch-export"
     module: Any = torch.export.load(file).module() if is_program else torch._inductor.aoti_load_package(str(file))
     return lambda inputs: module(**inputs)
@@ -346,21 +372,7 @@ def input_shape(name: str, example: "Tensor", is_dynamic: bool) -> list[int | st
     return [AXES[name].get(axis, size) if is_dynamic else size for axis, size in enumerate(example.shape)]
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hides what the exporters say about themselves (missing torchvision, their own deprecations)."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def package_versions(export_format: str) -> dict[str, str]:
     """Of the packages that an export depends on."""
-    names = ("ifc_hf", "torch", "transformers", *(ONNX_PACKAGES if export_format == "onnx" else ()))
+    names = ("ifc_hf", "torch", "transformers", *PACKAGES.get(export_format, ()))
     return {name: importlib.metadata.version(name) for name in names}

@@ -30,7 +30,15 @@ def tiny_wide_model(**changes):
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_wide_model()
+    return tiny_wide_model(decoder_layers=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_folder(tmp_path_factory):
+    """A cache that the tests of this file share: both exported engines read the same graphs."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("ifc_hf.model.engine_cache.constants.HF_HOME", str(tmp_path_factory.mktemp("hf_home")))
+        yield
 
 
 def outputs_of(engine, frames):
@@ -71,6 +79,21 @@ def test_exported_engines(model, name, library):
     engine, plain = ENGINES[name](model, EngineSettings(1, 3.0)), Engine(model, EngineSettings(1, 3.0))
     for size_hw, length in [((40, 56), 3), ((33, 50), 2), ((40, 56), 1)]:
         assert_engines_agree(engine, plain, frames_of(size_hw, length))
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_random_sizes_and_lengths_with_one_graph(model, name, monkeypatch):
+    """The graphs are traced by the test above, or here; after that no size makes them anew."""
+    pytest.importorskip(name, reason="its extra is not installed")
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    settings = EngineSettings(2, 3.0)
+    engine, plain = ENGINES[name](model, settings), Engine(model, settings)
+    monkeypatch.setattr(ENGINES[name], "export_frames", None)
+    monkeypatch.setattr(ENGINES[name], "export_window", None)
+    generator = np.random.default_rng(0)
+    for seed in range(6):
+        height, width, length = generator.integers((33, 33, 1), (110, 150, 6)).tolist()
+        assert_engines_agree(engine, plain, frames_of((height, width), length, seed))
 
 
 @pytest.mark.slow

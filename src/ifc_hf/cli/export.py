@@ -1,4 +1,4 @@
-"""`ifc-hf export`: the network as an ONNX, torch.export or AOTInductor file, checked against PyTorch.
+"""`ifc-hf export`: the network as an ONNX, OpenVINO, torch.export or AOTInductor file, checked against PyTorch.
 
 The file takes clips, pixel_values (B, T, 3, H, W), and gives class and mask logits. B, T, H and W are free unless
 --size and --num-frames fix them. The output folder holds the file with the model's configuration, the processor's and
@@ -20,14 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="onnx",
-        help="onnx needs the extra `export`; aoti compiles for this machine, needs a C++ compiler and, as it can't "
-        "keep sizes free, --size and --num-frames (default: %(default)s)",
+        help="onnx needs the extra `export`, openvino that of its name; aoti compiles for this machine, needs a C++ "
+        "compiler and, as it can't keep sizes free, --size and --num-frames (default: %(default)s)",
     )
     parser.add_argument("--size", type=frame_size, metavar="HxW", help="fix the frame size, e.g. 360x640")
     parser.add_argument("--num-frames", type=positive_int, metavar="T", help="fix the number of frames of a clip")
     parser.add_argument("--mask", action="store_true", help="take a pixel_mask, too: for batches of several sizes")
     parser.add_argument(
-        "--weights", choices=("float32", "float16"), default="float32", help="float16 halves an ONNX file"
+        "--weights",
+        choices=("float32", "float16"),
+        default="float32",
+        help="float16 halves a file of ONNX or OpenVINO",
     )
     parser.set_defaults(refuse=parser.error)
 

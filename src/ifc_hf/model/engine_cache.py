@@ -1,8 +1,8 @@
 """A folder on disk that keeps what engines take long to make, for the next process.
 
-It lies at `ifc_hf/engines` in the home of the Hugging Face caches (`HF_HOME`) and may be deleted at any time. A network
-has a folder of its own there, named by a fingerprint of all that it depends on. A disk that is full or may not be
-written to costs time, never the result.
+It lies at `ifc_hf/engines` in the home of the Hugging Face caches (`HF_HOME`) and may be deleted at any time. A
+network has a folder of its own there, named by a fingerprint of all that it depends on. A disk that is full or may not
+be written to costs time, never the result.
 """
 
 import hashlib

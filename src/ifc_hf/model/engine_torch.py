@@ -2,7 +2,7 @@
 
 What it saves: batch norms are folded into the convolutions before them, and on a CPU oneDNN does ReLU and sum in the
 same pass; the first encoder layer gathers a frame once and not once a window; of the mask head's 3x3 convolutions,
-which are linear, the part that comes from the backbone is computed once a frame, and the part of the doubled map on the
+which are linear, the part that comes from the backbone is computed once a frame, and that of the doubled map on the
 small map.
 
 Letters: as in `engine`.

@@ -5,7 +5,7 @@ Along one axis, with the kernel (a, b, c), the two output pixels over the small 
     a x[i-1] + (b + c) x[i]  =  (a + b + c) x[i] - a (x[i] - x[i-1])
     (a + b) x[i] + c x[i+1]  =  (a + b + c) x[i] + c (x[i+1] - x[i])
 
-so three products make two pixels, and along both axes nine make four: a quarter of the multiply-adds of the doubled map.
+so three products make two pixels, and along both axes nine make four: a quarter of the doubled map's multiply-adds.
 
 Letters: N maps, C channels, O channels of the output, (h, w) the small map, (H, W) the doubled one, which may lack its
 last row or column.
