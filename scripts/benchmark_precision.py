@@ -128,7 +128,7 @@ def read_arguments() -> argparse.Namespace:
 
 def pixel_values_of(row: Any, processor: IfcImageProcessor, num_frames: int) -> torch.Tensor:
     """The first frames of a video, (T, 3, H, W)."""
-    frames = [open_frame(frame) for frame in row["frames"][:num_frames]]
+    frames = [open_frame(frame, "frame") for frame in row["frames"][:num_frames]]
     return processor([frames], return_tensors="pt")["pixel_values"][0]
 
 

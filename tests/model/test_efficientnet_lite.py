@@ -15,7 +15,7 @@ from ifc_hf import IfcForVideoInstanceSegmentation, IfcImageProcessor
 from ifc_hf.conversion import CheckpointError, find_packaged_weights, read_checkpoint
 from ifc_hf.conversion import load_backbone_weights as read_backbone_weights
 from ifc_hf.model.configuration_efficientnet_lite import EfficientNetLiteConfig
-from ifc_hf.model.engine_torch import fold_batch_norms
+from ifc_hf.model.fused_convolution import fold_batch_norms
 from ifc_hf.model.modeling_efficientnet_lite import EfficientNetLiteBackbone, pad_same
 from ifc_hf.training import load_backbone_weights
 from tiny_models import tiny_model

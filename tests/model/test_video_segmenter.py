@@ -14,7 +14,8 @@ from pycocotools import mask as coco_mask
 from golden import all_cases, case_description, golden
 from ifc_hf import IfcImageProcessor, IfcVideoSegmenter
 from ifc_hf.conversion.convert import make_image_processor
-from ifc_hf.model.engine_torch import TorchEngine, fold_batch_norms
+from ifc_hf.model.engine_torch import TorchEngine
+from ifc_hf.model.fused_convolution import fold_batch_norms
 from ifc_hf.model.video_pass import VideoPass
 from tiny_models import tiny_model
 
