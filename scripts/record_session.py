@@ -1,8 +1,9 @@
-"""Records the first commands of the README in a terminal: docs/session.cast (asciinema) and docs/session.svg.
+"""Records the first commands of the README in a terminal: docs/session.cast (asciinema), session.svg and demo.jpg.
 
     python scripts/record_session.py docs
 
-The cast has what was printed and when, with pauses shortened to a second; the picture plays it line by line, faster.
+The cast has what was printed and when, with pauses shortened to a second; session.svg plays it line by line, faster;
+demo.jpg has a frame of each drawn video.
 """
 
 import argparse
@@ -20,10 +21,14 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from PIL import Image
+
 from ifc_hf.files import whole_file
+from ifc_hf.model.video_files import read_frames
 from ifc_hf.samples import sample_clip
 
 COMMANDS = (
@@ -31,6 +36,8 @@ COMMANDS = (
     "ifc-hf predict my_clip.mp4 -o results",
     "ls results/my_clip",
 )
+DRAWN = ("ifc_hf_demo/generated/drawn.mp4", "results/my_clip/drawn.mp4")
+SHOWN_FRAME = 20
 COLUMNS, ROWS = 96, 40
 LONGEST_PAUSE_SECONDS = 1.0  # in the cast
 LONGEST_SECONDS = 12.0  # of the picture
@@ -49,7 +56,7 @@ class Event:
 def main() -> None:
     """Runs the commands and writes both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, help="folder for session.cast and session.svg")
+    parser.add_argument("output", type=Path, help="folder for the three files")
     args = parser.parse_args()
     events: list[Event] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -58,12 +65,29 @@ def main() -> None:
             start = events[-1].seconds + LONGEST_PAUSE_SECONDS if events else 0.0
             events.append(Event(start, f"$ {command}\r\n"))
             events += [Event(start + event.seconds, event.text) for event in record(command, Path(folder))]
+        with whole_file(args.output / "demo.jpg") as temporary:
+            side_by_side([drawn_frame(Path(folder) / name) for name in DRAWN]).save(temporary, "JPEG", quality=80)
     events = without_pauses(events)
     header = {"version": 2, "width": COLUMNS, "height": ROWS, "title": "First commands of ifc_hf"}
     lines = [json.dumps(header), *(json.dumps([round(event.seconds, 2), "o", event.text]) for event in events)]
     for name, content in (("session.cast", "\n".join(lines) + "\n"), ("session.svg", as_svg(printed_lines(events)))):
         with whole_file(args.output / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
+
+
+def drawn_frame(video: Path) -> Image.Image:
+    """One frame of a drawn video."""
+    return Image.fromarray(next(islice(read_frames(video), SHOWN_FRAME, None)))
+
+
+def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of the same height, beside each other."""
+    sheet = Image.new("RGB", (sum(picture.width for picture in pictures), pictures[0].height))
+    left = 0
+    for picture in pictures:
+        sheet.paste(picture, (left, 0))
+        left += picture.width
+    return sheet
 
 
 def record(command: str, folder: Path) -> Iterator[Event]:

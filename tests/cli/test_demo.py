@@ -81,3 +81,15 @@ def test_demo_finds_the_rabbit_and_the_owl(tmp_path, capsys):
     files = [tmp_path / clip / name for clip in CLIPS for name in ("tracks.json", "drawn.mp4", "sheet.jpg")]
     assert [line for line in lines if line.startswith(str(tmp_path))] == [str(file) for file in files]
     assert all(file.is_file() for file in files)
+
+
+def test_the_demo_has_every_option_of_predict(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr("ifc_hf.cli.predict.run", lambda args: given.append(args) or 0)
+    assert (
+        main(["predict", "a.mp4"]) == main(["demo", "-o", str(tmp_path), "--clip", "bunny", "--threshold", "0.5"]) == 0
+    )
+    of_predict, of_demo = map(vars, given)
+    assert set(of_predict) <= set(of_demo)
+    assert of_demo["videos"] == [str(sample_clip("bunny"))] and of_demo["output"] == tmp_path
+    assert of_demo["threshold"] == 0.5 and of_demo["overwrite"] and not of_demo["live"]

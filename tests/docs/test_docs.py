@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import command_server
 import docs_blocks
 from annotation_files import CVAT_POLYGON, cvat_xml, write_frames
 from docs_blocks import Block, blocks_of, smaller, write_blocks
@@ -91,9 +92,23 @@ def test_blocks_that_are_not_run_say_why(document):
         assert block.reason is None or len(block.reason) >= SHORTEST_REASON, block.place
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """What the pages' programs get: a Hub on the loopback, and programs of a process that has imported everything."""
+    with loopback_hub() as hub:
+        settings = {**os.environ, **hub.environment(str(tmp_path_factory.mktemp("cache")))}
+        settings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        program = [sys.executable, command_server.__file__]
+        with subprocess.Popen(
+            program, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as server:
+            yield {**settings, "PATH": server.stdout.readline().strip()}
+            server.stdin.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_command_runs(document, tmp_path):
+def test_every_command_runs(document, tmp_path, environment):
     blocks = [block for block in blocks_of(document) if block.reason is None]
     if not blocks:
         return
@@ -106,19 +121,15 @@ def test_every_command_runs(document, tmp_path):
     for name in needed("\n".join(block.code for block in blocks)):
         GIVEN[name](folder / name.rstrip("/"))
     write_blocks(blocks, tmp_path / "blocks.json")
-    with loopback_hub() as hub:
-        result = subprocess.run(
-            [sys.executable, docs_blocks.__file__, tmp_path / "blocks.json"],
-            cwd=folder,
-            env={
-                **os.environ,
-                **hub.environment(str(tmp_path / "cache")),
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    python = Path(environment["PATH"].partition(os.pathsep)[0]) / "python"
+    result = subprocess.run(
+        [python, docs_blocks.__file__, tmp_path / "blocks.json"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert result.returncode == 0, result.stdout[-4000:]
 
 

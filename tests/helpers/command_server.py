@@ -1,7 +1,8 @@
 """One process that has imported everything and forks a child for every `ifc-hf` or `python` command of a shell.
 
 Importing takes longer than most documented commands. So the shells of `docs_blocks` find programs in their PATH that
-only pass arguments, files and environment on to this process, and end with the exit code of its child.
+only pass arguments, files and environment on to this process, and end with the exit code of its child. The program
+(`python command_server.py`) prints that PATH and serves until its standard input is closed.
 """
 
 import json
@@ -10,6 +11,7 @@ import runpy
 import socket
 import stat
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,3 +107,9 @@ def run_command(message: dict, files: list[int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return code if isinstance(code, int) else int(code is not None)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name, command_server(Path(name)) as path:
+        print(path, flush=True)
+        sys.stdin.read()

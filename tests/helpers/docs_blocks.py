@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ SMALLER = [
     ),
     (r"--measure-peak 36 144", "--measure-peak 2 2 --size 64 96"),
     (r"--frames 2000", "--frames 12"),
+    (r"(bunny\.mp4 -o outputs/first)$", r"\1 --frames :22"),
     (r"(export|push) ifc-r50-ytvis", r"\1 my_model"),  # whatever the size of the network
     (r"(benchmark_evaluation\.py) --repeats 3", r"\1 --repeats 1 --videos 2 --frames 3"),
 ]
@@ -99,8 +101,9 @@ def main() -> int:
 def run_blocks(blocks: list[Block], environment: dict[str, str]) -> int:
     """Runs the blocks, those of a shell in an environment; returns the exit code."""
     namespace: dict[str, object] = {"__name__": "__main__"}
+    start = time.monotonic()
     for block in blocks:
-        print(f"== {block.place}", flush=True)
+        print(f"== {block.place}, {time.monotonic() - start:.1f} s after the start", flush=True)
         if block.language == "python":
             try:
                 exec(compile(block.code, block.place, "exec"), namespace)

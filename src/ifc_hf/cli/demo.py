@@ -34,5 +34,7 @@ def run(args: argparse.Namespace) -> int:
         The exit code of `ifc-hf predict`.
     """
     videos = [str(sample_clip(name)) for name in args.clip or CLIPS]
-    others = {"frames": None, "fps": None, "overwrite": True, "jsonl": None, "live": False}
-    return predict.run(argparse.Namespace(**vars(args), videos=videos, **others))
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    defaults = vars(parser.parse_args(videos))  # of options that this command doesn't have
+    return predict.run(argparse.Namespace(**{**defaults, **vars(args), "overwrite": True}))
