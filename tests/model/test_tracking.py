@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from golden import all_cases, golden
 from ifc_hf.model import tracking
-from ifc_hf.model.tracking import IfcClipTracker, sigmoid_masks, soft_iou
+from ifc_hf.model.tracking import FrameMasks, IfcClipTracker, sigmoid_masks, soft_iou
 
 TRACKER_CASES = [case for case in all_cases("tracker_") if case != "tracker_limit_50_errors"]
 HEIGHT, WIDTH = 6, 8
@@ -137,11 +138,12 @@ def test_soft_iou_of_literal_masks() -> None:
     masks = {3: torch.tensor([[1.0, 1.0, 0.0, 0.0]]), 4: torch.tensor([[0.5, 0.0, 0.0, 0.0]])}
     other = {2: torch.ones(2, 4), 3: torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]]), 4: torch.full((2, 4), 0.0)}
     expected = torch.tensor([[1 / 2.5, 0.0]])
+    masks, other = ({frame: FrameMasks.of(values) for frame, values in window.items()} for window in (masks, other))
     torch.testing.assert_close(soft_iou(masks, other), expected)
-    nothing = {3: torch.zeros(1, 4)}
+    nothing = {3: FrameMasks.of(torch.zeros(1, 4))}
     assert soft_iou(nothing, nothing).item() == 0
     with pytest.raises(ValueError, match=r"windows that share frames, got \[3\] and \[5\]"):
-        soft_iou(nothing, {5: torch.zeros(1, 4)})
+        soft_iou(nothing, {5: FrameMasks.of(torch.zeros(1, 4))})
 
 
 def test_soft_iou_is_the_mean_over_the_windows_that_hold_the_track() -> None:
@@ -258,6 +260,37 @@ def test_frames_in_no_window_are_left_out() -> None:
         tracker.update([start, start + 1], random_logits(1, 2), random_probabilities(1))
     assert [frame.frame_index for frame in tracker.pop_frames()] == [0, 1, 5, 6]
     assert tracker.pop_frames() == []
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts operations, and the numbers that they make; what changes a tensor in place makes none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.operations += 1
+        makes = isinstance(result, torch.Tensor) and not func.overloadpacket.__name__.endswith("_")
+        self.numbers += result.numel() if makes else 0
+        return result
+
+
+def test_an_update_costs_the_same_at_the_end_of_a_long_video_as_at_its_beginning() -> None:
+    """So many operations of such sizes, whatever came before: 20 tracks live on, and one more comes and goes."""
+    tracker, costs = IfcClipTracker(), []
+    masks = torch.full((21, 3, 21, 8), -9.0)
+    masks[range(21), :, range(21)] = 9.0  # a row of its own for each
+    probabilities = torch.full((21, 3), 1 / 3)
+    for start in range(300):
+        present = 20 + (start % 10 < 5)
+        with OperationCounter() as counter:
+            tracker.update(range(start, start + 3), masks[:present], probabilities[:present])
+        tracker.pop_frames(before=start + 1)
+        costs.append((counter.operations, counter.numbers))
+    assert tracker.num_tracks > 40
+    assert costs[21:30] == costs[291:300]
 
 
 def test_memory_of_2000_frames_is_that_of_the_windows_that_overlap() -> None:

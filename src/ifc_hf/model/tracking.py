@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ class IfcClipTracker:
         """Number of tracks so far."""
         return len(self._num_windows)
 
-    @torch.no_grad()
+    @torch.inference_mode()  # what is kept may be changed in place whatever mode the next window comes in
     def update(
         self, frame_indices: Sequence[int], mask_logits: Tensor, class_probabilities: Tensor
     ) -> list[int | None]:
@@ -117,13 +118,16 @@ class IfcClipTracker:
         kept = [instance for instance, track in enumerate(track_ids) if track is not None]
         kept_tracks = [track for track in track_ids if track is not None]
 
-        self._windows.append(_Window(kept_tracks, {frame: masks[frame][kept] for frame in frames}))
+        if len(kept) < len(track_ids):
+            masks = {frame: FrameMasks(*(values[kept] for values in of_frame)) for frame, of_frame in masks.items()}
+            mask_logits, class_probabilities = mask_logits[kept], class_probabilities[kept]
+        self._windows.append(_Window(kept_tracks, masks))
         while len(self._windows) > len(frames):
             self._windows.popleft()
-        self._add_classes(kept_tracks, class_probabilities[kept])
+        self._add_classes(kept_tracks, class_probabilities)
         for position, frame in enumerate(frames):
             sums = self._frames.setdefault(frame, _FrameSums(mask_logits[:0, position]))
-            sums.add(kept_tracks, mask_logits[kept, position])
+            sums.add(kept_tracks, mask_logits[:, position])
         self._num_frames = max(self._num_frames, frames[-1] + 1)
         self._mask_size_hw = tuple(mask_logits.shape[-2:])
         return track_ids
@@ -191,11 +195,11 @@ class IfcClipTracker:
             mask_logits[track_ids, frame - self._first_frame] = means
         return TrackedVideo(class_probabilities, mask_logits, self._first_frame)
 
-    def _compare(self, masks: Mapping[int, Tensor]) -> tuple[list[int], Tensor]:
+    def _compare(self, masks: Mapping[int, "FrameMasks"]) -> tuple[list[int], Tensor]:
         """Compares a new window with the last T ones.
 
         Args:
-            masks: Per frame of the new window (N, h*w), from `sigmoid_masks`.
+            masks: Per frame of the new window, from `sigmoid_masks`.
 
         Returns:
             The tracks, ascending, that those windows hold in shared frames, and their mean soft IoU (len(tracks), N).
@@ -204,9 +208,9 @@ class IfcClipTracker:
         windows = [window for window in windows if window.track_ids and not masks.keys().isdisjoint(window.masks)]
         tracks = sorted({track for window in windows for track in window.track_ids})
         row_of = {track: row for row, track in enumerate(tracks)}
-        some_masks = next(iter(masks.values()))
-        total = some_masks.new_zeros(len(tracks), len(some_masks))
-        count = some_masks.new_zeros(len(tracks), 1)
+        some_areas = next(iter(masks.values())).areas
+        total = some_areas.new_zeros(len(tracks), len(some_areas))
+        count = some_areas.new_zeros(len(tracks), 1)
         for window in windows:
             rows = [row_of[track] for track in window.track_ids]
             total[rows] += soft_iou(window.masks, masks)
@@ -248,8 +252,9 @@ class IfcClipTracker:
             self._class_sums = class_probabilities[:0]
         num_new = len([track for track in tracks if track >= self.num_tracks])
         self._num_windows.extend([0] * num_new)
-        new_rows = class_probabilities.new_zeros(num_new, class_probabilities.shape[1])
-        self._class_sums = torch.cat([self._class_sums, new_rows])
+        if num_new:
+            new_rows = class_probabilities.new_zeros(num_new, class_probabilities.shape[1])
+            self._class_sums = torch.cat([self._class_sums, new_rows])
         self._class_sums[tracks] += class_probabilities
         for track in tracks:
             self._num_windows[track] += 1
@@ -284,6 +289,8 @@ class IfcClipTracker:
                 f"got {class_probabilities.shape[1]} at the frames {frames}."
             )
         for name, values in (("mask_logits", mask_logits), ("class_probabilities", class_probabilities)):
+            if values.sum().isfinite():  # as good as always; a sum beyond the range may still be one of finite values
+                continue
             finite = values.isfinite()
             if not finite.all():
                 instance = int((~finite.flatten(1).all(1)).nonzero()[0])
@@ -292,7 +299,24 @@ class IfcClipTracker:
                 )
 
 
-def sigmoid_masks(frame_indices: Sequence[int], mask_logits: Tensor) -> dict[int, Tensor]:
+class FrameMasks(NamedTuple):
+    """The instances of a window in one frame.
+
+    Attributes:
+        probabilities: (N, h*w) in [0, 1].
+        areas: (N,), the sums of those.
+    """
+
+    probabilities: Tensor
+    areas: Tensor
+
+    @classmethod
+    def of(cls, probabilities: Tensor) -> "FrameMasks":
+        """With the areas that belong to the probabilities."""
+        return cls(probabilities, probabilities.sum(1))
+
+
+def sigmoid_masks(frame_indices: Sequence[int], mask_logits: Tensor) -> dict[int, FrameMasks]:
     """Probability masks by frame, each in storage of its own so that frames can be forgotten one by one.
 
     Args:
@@ -300,20 +324,23 @@ def sigmoid_masks(frame_indices: Sequence[int], mask_logits: Tensor) -> dict[int
         mask_logits: (N, T, h, w).
 
     Returns:
-        Per frame (N, h*w) in [0, 1].
+        The masks of every frame.
     """
-    return {int(frame): mask_logits[:, position].sigmoid().flatten(1) for position, frame in enumerate(frame_indices)}
+    return {
+        int(frame): FrameMasks.of(mask_logits[:, position].flatten(1).sigmoid())
+        for position, frame in enumerate(frame_indices)
+    }
 
 
-def soft_iou(masks: Mapping[int, Tensor], other_masks: Mapping[int, Tensor]) -> Tensor:
+def soft_iou(masks: Mapping[int, FrameMasks], other_masks: Mapping[int, FrameMasks]) -> Tensor:
     """Soft IoU of two windows' instances over the frames that the windows share.
 
     sum(a + b - a*b) is sum(a) + sum(b) - sum(a*b), and the sums of products are matrix products: no (n, N, T, h, w)
     array is made.
 
     Args:
-        masks: Per frame (n, h*w), probabilities in [0, 1].
-        other_masks: Per frame (N, h*w).
+        masks: Per frame, n instances.
+        other_masks: Per frame, N instances.
 
     Returns:
         (n, N) in [0, 1]: sum(a*b) / (sum(a + b - a*b) + 1e-6).
@@ -324,9 +351,12 @@ def soft_iou(masks: Mapping[int, Tensor], other_masks: Mapping[int, Tensor]) -> 
     shared = [frame for frame in masks if frame in other_masks]
     if not shared:
         raise ValueError(f"Expected windows that share frames, got {list(masks)} and {list(other_masks)}.")
-    intersection = torch.stack([masks[frame] @ other_masks[frame].T for frame in shared]).sum(0)
-    area = torch.stack([masks[frame].sum(1) for frame in shared]).sum(0)
-    other_area = torch.stack([other_masks[frame].sum(1) for frame in shared]).sum(0)
+    some, other = masks[shared[0]], other_masks[shared[0]]
+    intersection = some.areas.new_zeros(len(some.areas), len(other.areas))
+    for frame in shared:
+        intersection.addmm_(masks[frame].probabilities, other_masks[frame].probabilities.T)
+    area = torch.stack([masks[frame].areas for frame in shared]).sum(0)
+    other_area = torch.stack([other_masks[frame].areas for frame in shared]).sum(0)
     return intersection / (area[:, None] + other_area - intersection + 1e-6)
 
 
@@ -336,11 +366,11 @@ class _Window:
 
     Attributes:
         track_ids: Track of each of the n instances.
-        masks: Per frame (n, h*w), from `sigmoid_masks`.
+        masks: Per frame, from `sigmoid_masks`.
     """
 
     track_ids: list[int]
-    masks: dict[int, Tensor]
+    masks: dict[int, FrameMasks]
 
     def forget(self, before: int) -> None:
         """Drops the frames with a smaller index."""
@@ -366,9 +396,14 @@ class _FrameSums:
                 self._row_of[track] = len(self._counts)
                 self._counts.append(0)
         num_new = len(self._counts) - len(self._sums)
-        self._sums = torch.cat([self._sums, mask_logits.new_zeros(num_new, *mask_logits.shape[1:])])
+        if num_new:  # a frame's first window, as a rule; else the sums stay where they are
+            self._sums = torch.cat([self._sums, mask_logits.new_zeros(num_new, *mask_logits.shape[1:])])
         rows = [self._row_of[track] for track in tracks]
-        self._sums[rows] += mask_logits
+        if len(rows) == len(self._sums):  # seven times as fast as adding row by row
+            instances = sorted(range(len(rows)), key=rows.__getitem__)
+            self._sums += mask_logits[instances]
+        else:
+            self._sums[rows] += mask_logits
         for row in rows:
             self._counts[row] += 1
 
