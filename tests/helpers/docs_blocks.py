@@ -42,6 +42,7 @@ SMALLER = [
     (r"--measure-peak 36 144", "--measure-peak 2 2 --size 64 96"),
     (r"--frames 2000", "--frames 12"),
     (r"(bunny\.mp4 -o outputs/first)$", r"\1 --frames :22"),
+    (r"read_frames\(sample_clip\(\)\)", "list(read_frames(sample_clip()))[:21]"),
     (r"(export|push) ifc-r50-ytvis", r"\1 my_model"),  # whatever the size of the network
     (r"(benchmark_evaluation\.py) --repeats 3", r"\1 --repeats 1 --videos 2 --frames 3"),
 ]
