@@ -6,10 +6,7 @@ sides share matching and accumulation, and their scores must be equal.
 
 import argparse
 import gc
-import importlib.metadata
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -22,13 +19,13 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
+from ifc_hf.benchmark import write_report
 from ifc_hf.data.records import TrackRecord
 from ifc_hf.evaluation.average_precision import accumulate, summarize
 from ifc_hf.evaluation.inputs import ScoringReport, read_ground_truth, read_predictions, read_video
 from ifc_hf.evaluation.settings import EvaluationSettings, FloatArray
 from ifc_hf.evaluation.track_iou import track_ious
 from ifc_hf.evaluation.track_matching import best_predictions, match_tracks
-from ifc_hf.files import write_json
 
 PHASES = ("load", "iou", "accumulate")
 Pairs = dict[
@@ -59,7 +56,7 @@ def main() -> None:
         figures = "  ".join(f"{phase} {report[side][phase]:7.3f}" for phase in (*PHASES, "total"))
         print(f"{side:6} {figures}  CPU seconds, median of {arguments.repeats}")
     print(f"ours / plain: total {report['ratio']['total']:.1%}, load and IoU {report['ratio']['load_and_iou']:.1%}")
-    write_json(arguments.output, report, indent=2)
+    write_report(arguments.output, report, packages=("ifc_hf", "numpy", "pycocotools"))
 
 
 def read_arguments() -> argparse.Namespace:
@@ -201,14 +198,8 @@ def plain_ious(predictions: Sequence[TrackRecord], ground_truth: Sequence[TrackR
 def summarize_timings(
     arguments: argparse.Namespace, timings: dict[str, list[list[float]]], score: dict[str, float]
 ) -> dict[str, Any]:
-    """Medians and their ratios, with all that is needed to compare them to another run."""
+    """Medians and their ratios."""
     report: dict[str, Any] = {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "pycocotools": importlib.metadata.version("pycocotools"),
-        },
         "arguments": {key: value for key, value in vars(arguments).items() if key != "output"},
         "unit": "CPU seconds, median over the repeats, sides in turn",
         "AP": score["AP"],

@@ -44,7 +44,11 @@ SMALLER = [
     (r"(bunny\.mp4 -o outputs/first)$", r"\1 --frames :22"),
     (r"read_frames\(sample_clip\(\)\)", "list(read_frames(sample_clip()))[:21]"),
     (r"(export|push) ifc-r50-ytvis", r"\1 my_model"),  # whatever the size of the network
-    (r"(benchmark_evaluation\.py) --repeats 3", r"\1 --repeats 1 --videos 2 --frames 3"),
+    (r"(benchmark_evaluation\.py) --videos 30 --repeats 3", r"\1 --repeats 1 --videos 2 --frames 3"),
+    (r"(count_operations\.py)$", r"\1 --windows 2x1x2 --size 64 96"),
+    (r"(benchmark_tracking\.py)$", r"\1 --frames 30 --tracks 3 --size 6 8"),
+    (r"(benchmark_predict\.py)$", r"\1 --frames 3 --repeats 1 --size 96 128"),
+    (r"(benchmark_data\.py)$", r"\1 --videos 10 --frames 5 --size 48 64 --batches 1 --repeats 1 --workers 0"),
 ]
 
 

@@ -375,3 +375,23 @@ def test_class_names_in_any_case_and_what_may_have_been_meant():
         ValueError, match=r"unknown giant_pnada, x; the model knows Cat, dog, giant_panda; did you mean"
     ):
         known_label_ids(names, ["giant_pnada", "cat", "x"])
+
+
+@pytest.mark.parametrize(("num_frames", "clip_stride"), [(1, 1), (2, 1), (3, 1), (3, 2), (4, 4)])
+def test_a_live_source_is_answered_frame_by_frame(pipe, video, monkeypatch, num_frames, clip_stride):
+    """Even where frames of files would go through the network in batches, as on a GPU."""
+    monkeypatch.setattr("ifc_hf.model.video_segmenter.default_frames_per_batch", lambda model: 4)
+    num_read, lags = 0, []
+
+    def camera(*_):
+        nonlocal num_read
+        for num_read, frame in enumerate(np.concatenate([video, video]), start=1):  # noqa: B007
+            yield frame
+        num_read = None
+
+    monkeypatch.setattr("ifc_hf.model.pipeline_ifc.open_frames", camera)
+    for result in pipe.stream(0, num_frames=num_frames, clip_stride=clip_stride):
+        if num_read is not None:
+            lags.append(num_read - 1 - result.frame_index)
+    assert min(lags) == num_frames - 1
+    assert max(lags) == num_frames + clip_stride - 2

@@ -135,7 +135,7 @@ class VideoInstanceSegmentationPipeline(Pipeline):
         reading, segmenting, answer = self._sanitize_parameters(**kwargs)
         frames = self.preprocess(video, **{**self._preprocess_params, **reading})
         options = {**self._forward_params, **segmenting}
-        segmenter = self._segmenter(**options)
+        segmenter = self._segmenter(frames_per_batch=1 if is_live(video) else None, **options)
         classes = {**self._postprocess_params, **answer}.get("classes")
         results = segmenter.stream(frames, keep_segmentations=False)
         return (keep_classes(result, self._label_ids(classes)) for result in results)
