@@ -23,12 +23,15 @@ from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
 from typing import Annotated, Any
 
-import uvicorn
-from fastapi import FastAPI, HTTPException, Query, Request
-from fastapi.responses import JSONResponse
-
 import ifc_hf
+from ifc_hf.extras import require
 from ifc_hf.model.tracks import Track
+
+require("the HTTP example", "serve", "fastapi", "uvicorn")
+
+import uvicorn  # noqa: E402 -- only now is it known that the extra is there
+from fastapi import FastAPI, HTTPException, Query, Request  # noqa: E402
+from fastapi.responses import JSONResponse  # noqa: E402
 
 MAX_BYTES = 256 * 2**20  # of an upload
 MAX_FRAMES = 300  # of a video that are looked at

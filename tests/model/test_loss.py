@@ -1,3 +1,4 @@
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from golden import all_cases, golden
+from ifc_hf import IfcConfig
 from ifc_hf.model import loss as loss_module
 from ifc_hf.model.loss import (
     assign,
     cardinality_error,
     class_error,
+    classification_loss,
+    count_instances,
     dice_loss,
     focal_loss,
     ifc_loss,
     match_clips,
+    matched_mask_losses,
     matching_score,
     pairwise_dice,
     prepare_target_masks,
@@ -163,6 +168,49 @@ def test_errors_for_logging() -> None:
     assert class_error(class_logits, class_labels, matches).item() == 50.0
     assert class_error(class_logits, [none, none], [(none, none)] * 2).item() == 100.0
     assert cardinality_error(class_logits, class_labels).item() == (0 + 1) / 2
+
+
+@pytest.mark.parametrize("function", [ifc_loss, match_clips, matching_score, classification_loss])
+def test_defaults_are_those_of_the_configuration(function: Any) -> None:
+    config = IfcConfig()
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default not in (inspect.Parameter.empty, None)
+    }
+    assert defaults and defaults == {name: getattr(config, name) for name in defaults}
+
+
+def test_matching_needs_no_gradient() -> None:
+    mask_logits, targets = torch.randn(2, 1, 3, 3, requires_grad=True), torch.ones(1, 1, 3, 3)
+    assert not pairwise_dice(mask_logits, targets).requires_grad
+    class_logits = torch.randn(2, 3, requires_grad=True)
+    assert not matching_score(class_logits, mask_logits, torch.tensor([0]), targets).requires_grad
+
+
+def test_lists_of_clips_must_be_equally_long() -> None:
+    class_logits, mask_logits = torch.randn(2, 3, 3), torch.randn(2, 3, 1, 4, 4)
+    labels, targets = [torch.tensor([0])] * 2, [torch.ones(1, 1, 4, 4)] * 2
+    matches = match_clips(class_logits, mask_logits, labels, targets)
+    for call in (
+        lambda: match_clips(class_logits, mask_logits, labels[:1], targets),
+        lambda: matched_mask_losses(mask_logits, targets, matches[:1], 2.0),
+        lambda: matched_mask_losses(mask_logits, targets[:1], matches, 2.0),
+    ):
+        with pytest.raises(ValueError, match="zip"):
+            call()
+
+
+def test_instances_are_counted_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = [torch.tensor([0, 1, 1]), torch.tensor([], dtype=torch.long)]
+    assert count_instances(labels, torch.device("cpu")).item() == 3.0
+    assert count_instances(labels[1:], torch.device("cpu")).item() == 1.0
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda count, op: count.add_(4.0))  # the other's
+    assert count_instances(labels, torch.device("cpu")).item() == 3.5
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    assert count_instances(labels, torch.device("cpu")).item() == 3.0
 
 
 def test_pairwise_dice_in_chunks_equals_the_naive_array(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,8 @@ def test_malformed_segmentation(segmentation, message):
         (encode_rle, np.zeros((1, 2, 3), bool), r"expected a mask \(H, W\) .* got shape \(1, 2, 3\)"),
         (encode_rles, MASK, r"expected masks \(N, H, W\) .* got shape \(2, 3\)"),
         (encode_rle, np.array([[0.5, 1]]), "values 0 and 1 only, got 0.5"),
+        (encode_rle, np.array([[0, 1, -1]]), "values 0 and 1 only, got -1"),
+        (encode_rle, np.array([[1, 0, 2]]), "values 0 and 1 only, got 2"),
     ],
 )
 def test_encode_refuses(encode, masks, message):

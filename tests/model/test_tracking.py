@@ -2,6 +2,7 @@ import doctest
 import pickle
 import sys
 from collections import defaultdict
+from statistics import median
 from typing import Any
 
 import pytest
@@ -337,6 +338,8 @@ BAD_WINDOWS = {
         r"\(instances, 3 frames, height, width\), got \(2, 4, 6, 8\)",
     ),
     "rank": ({"mask_logits": random_logits(2, 3)[0]}, r"height, width\), got \(3, 6, 8\)"),
+    "flat": ({"mask_logits": random_logits(2, 3).flatten(2)}, r"height, width\), got \(2, 3, 48\)"),
+    "too deep": ({"mask_logits": random_logits(2, 3)[..., None]}, r"height, width\), got \(2, 3, 6, 8, 1\)"),
     "mask size": (
         {"mask_logits": random_logits(2, 3)[..., :7]},
         r"masks of \(6, 8\) .* as in the earlier windows, got \(6, 7\) at the frames \[3, 4, 5\]",
@@ -369,6 +372,52 @@ def test_bad_windows_are_refused_and_change_nothing(case: str) -> None:
         tracker.update(**{**GOOD, **change})
     assert pickle.dumps(tracker) == before
     tracker.update(**GOOD)
+
+
+def test_a_window_is_compared_with_as_many_windows_as_it_has_frames() -> None:
+    left, right = torch.full((1, 3, 2, 2), -20.0), torch.full((1, 3, 2, 2), -20.0)
+    left[..., 0], right[..., 1] = 20.0, 20.0
+    tracker, classes = IfcClipTracker(), random_probabilities(1)
+    assert tracker.update([0, 1, 2], left, classes) == [0]
+    assert tracker.update([1, 2, 3], right, classes) == [1]
+    # The window before the last shows this object in this frame, but one frame looks back one window only.
+    assert tracker.update([2], left[:, :1], classes) == [2]
+
+
+class ElementsWritten(TorchDispatchMode):
+    """Counts the elements of all tensors that operations make."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and not (function.is_view or function._schema.is_mutable):
+            self.count += result.numel()
+        return result
+
+
+def test_a_window_costs_the_same_however_many_tracks_there_were() -> None:
+    tracker, costs = IfcClipTracker(), []
+    cells = torch.full((8, 2, 8, 1), -20.0)
+    cells[torch.arange(8), :, torch.arange(8)] = 20.0
+    for window in range(240):  # each with an object that was not in the windows before
+        with ElementsWritten() as elements:
+            tracker.update([window, window + 1], cells[window % 8, None], torch.full((1, 5), 0.2))
+            tracker.pop_frames(window + 1)
+            tracker.class_probabilities([tracker.num_tracks - 1])
+        costs.append(elements.count)
+    assert tracker.num_tracks == 240
+    assert median(costs[200:]) == median(costs[20:60])
+
+
+def test_class_probabilities_of_some_tracks_are_those_of_all() -> None:
+    tracker = IfcClipTracker()
+    for start in range(0, 12, 4):  # windows that share no frames: every instance is a track of its own
+        tracker.update([start, start + 1], random_logits(3, 2), random_probabilities(3))
+    every = tracker.class_probabilities()
+    assert every.shape == (9, 4)
+    assert torch.equal(tracker.class_probabilities([7, 2]), every[[7, 2]])
+    assert tracker.class_probabilities([]).shape == (0, 4)
 
 
 def test_finalize_refuses_fewer_frames_than_were_tracked() -> None:

@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from pycocotools import mask as coco_mask
 from golden import all_cases, case_description, golden
 from ifc_hf import IfcImageProcessor, IfcVideoSegmenter
 from ifc_hf.conversion.convert import make_image_processor
+from ifc_hf.model.engine import EngineSettings
 from ifc_hf.model.engine_torch import TorchEngine
 from ifc_hf.model.fused_convolution import fold_batch_norms
+from ifc_hf.model.tracking import TrackedFrame
 from ifc_hf.model.video_pass import VideoPass
+from ifc_hf.model.video_segmenter import default_frames_per_batch
 from tiny_models import tiny_model
 
 PROBABILITIES = 2e-5  # the goldens' README
@@ -73,10 +77,10 @@ def record_averages(monkeypatch):
     finished = []
     finish = VideoPass.finish_frame
 
-    def record(video_pass, frame_index, tracked, class_probabilities):
+    def record(video_pass, frame_index, tracked):
         if tracked is not None:
             finished.append((frame_index, tracked.track_ids, tracked.mask_logits))
-        return finish(video_pass, frame_index, tracked, class_probabilities)
+        return finish(video_pass, frame_index, tracked)
 
     monkeypatch.setattr(VideoPass, "finish_frame", record)
     return finished
@@ -337,6 +341,28 @@ def test_boxes_are_tight_and_masks_have_the_output_size(model, processor):
         rows, columns = np.nonzero(coco_mask.decode(rle))
         assert rle["size"] == [90, 111]
         assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_a_mask_is_where_the_mean_logit_is_above_zero(model, processor):
+    video_pass = IfcVideoSegmenter(model, processor, score_threshold=0.25).stream(video(1))
+    video_pass._frame_size_hw = (2, 2)
+    logits = torch.tensor([[[-0.5, 0.5], [0.0, 1e-3]]]).expand(2, -1, -1)
+    video_pass.join(range(4, 5), logits[:, None], torch.tensor([[0.2, 0.25, 0.1, 0.45], [0.2, 0.3, 0.1, 0.4]]))
+    result = video_pass.finish_frame(4, TrackedFrame(4, [0, 1], logits))
+    assert result.masks.tolist() == [[[False, True], [False, True]]]
+    assert (result.frame_index, result.track_ids, result.labels.tolist()) == (4, [1], [1])  # 0.25 is not above 0.25
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 1), ("meta", 1), ("cuda", 4), ("xpu", 4)])
+def test_frames_go_one_by_one_through_a_cpu_and_in_fours_elsewhere(device, expected):
+    assert default_frames_per_batch(SimpleNamespace(device=SimpleNamespace(type=device))) == expected
+
+
+def test_the_engine_knows_how_many_windows_hold_a_frame(model, processor):
+    asked = []
+    keeper = SimpleNamespace(engine_of=lambda *arguments: asked.append(arguments))
+    IfcVideoSegmenter(model, processor, 6, 4, frames_per_batch=2, engine_keeper=keeper).engine()
+    assert asked == [("torch", model, EngineSettings(frames_per_batch=2, windows_per_frame=1.5))]
 
 
 def test_endless_sources_are_not_kept(model, processor):

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..extras import require
+
 if TYPE_CHECKING:
     from .coco import load_coco
     from .ytvis import load_ytvis
@@ -16,4 +18,5 @@ def __getattr__(name: str) -> Any:
     """Imports the module of a public name when the name is first used."""
     if name not in MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require(name, "train", "datasets")
     return getattr(import_module(f".{MODULE_OF[name]}", __name__), name)

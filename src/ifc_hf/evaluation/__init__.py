@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..extras import require
 from .coco_map import evaluate_coco
 from .hota import evaluate_hota
 from .settings import EvaluationSettings
@@ -17,6 +18,7 @@ def __getattr__(name: str) -> Any:
     """Imports the metric when it is first used: the library `evaluate` takes seconds to import."""
     if name != "YtvisMap":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require(name, "eval", "evaluate", "datasets")
     from .metric import YtvisMap
 
     return YtvisMap

@@ -7,6 +7,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..data.records import TrackRecord
+from ..extras import require
 from ..model.rle import IntArray
 from .inputs import JsonSource, ScoringReport, read_ground_truth, read_predictions, read_video
 from .settings import FloatArray, Scores
@@ -36,10 +37,9 @@ def evaluate_hota(
 
     Source: Luiten et al., "HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking", IJCV 2020.
     """
-    try:
-        from trackeval.metrics import HOTA
-    except ImportError as error:
-        raise ImportError("HOTA needs TrackEval: pip install trackeval (or ifc_hf[hota])") from error
+    require("HOTA", "hota", "trackeval")
+    from trackeval.metrics import HOTA
+
     metric = HOTA()
     report = ScoringReport(strict)
     truth = read_ground_truth(ground_truth, report)

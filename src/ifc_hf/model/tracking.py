@@ -83,14 +83,13 @@ class IfcClipTracker:
         self._frames: dict[int, _FrameSums] = {}
         self._first_frame = 0  # every earlier frame was popped
         self._num_frames = 0  # last frame seen + 1
-        self._class_sums: Tensor | None = None  # (tracks, K+1)
-        self._num_windows: list[int] = []  # per track
+        self._class_sums = _ClassSums()
         self._mask_size_hw: tuple[int, ...] | None = None
 
     @property
     def num_tracks(self) -> int:
         """Number of tracks so far."""
-        return len(self._num_windows)
+        return self._class_sums.num_tracks
 
     @torch.inference_mode()  # what is kept may be changed in place whatever mode the next window comes in
     def update(
@@ -124,7 +123,7 @@ class IfcClipTracker:
         self._windows.append(_Window(kept_tracks, masks))
         while len(self._windows) > len(frames):
             self._windows.popleft()
-        self._add_classes(kept_tracks, class_probabilities)
+        self._class_sums.add(kept_tracks, class_probabilities)
         for position, frame in enumerate(frames):
             sums = self._frames.setdefault(frame, _FrameSums(mask_logits[:0, position]))
             sums.add(kept_tracks, mask_logits[:, position])
@@ -149,11 +148,9 @@ class IfcClipTracker:
         every_track[tracks] = similarity
         return every_track
 
-    def class_probabilities(self) -> Tensor:
-        """Mean class probabilities of every track over the windows so far: (tracks, K+1)."""
-        if self._class_sums is None:
-            return torch.zeros(0, 0)
-        return self._class_sums / self._class_sums.new_tensor(self._num_windows)[:, None]
+    def class_probabilities(self, track_ids: Sequence[int] | None = None) -> Tensor:
+        """Mean class probabilities over the windows so far, of every track or of some: (tracks, K+1)."""
+        return self._class_sums.means(track_ids)
 
     def pop_frames(self, before: int | None = None) -> list[TrackedFrame]:
         """Hands out finished frames and forgets them; `update` refuses them from now on.
@@ -246,19 +243,6 @@ class IfcClipTracker:
                 assigned.append(None)
         return assigned
 
-    def _add_classes(self, tracks: Sequence[int], class_probabilities: Tensor) -> None:
-        """Adds the class probabilities (len(tracks), K+1) of one window; unknown tracks are the next ones in order."""
-        if self._class_sums is None:
-            self._class_sums = class_probabilities[:0]
-        num_new = len([track for track in tracks if track >= self.num_tracks])
-        self._num_windows.extend([0] * num_new)
-        if num_new:
-            new_rows = class_probabilities.new_zeros(num_new, class_probabilities.shape[1])
-            self._class_sums = torch.cat([self._class_sums, new_rows])
-        self._class_sums[tracks] += class_probabilities
-        for track in tracks:
-            self._num_windows[track] += 1
-
     def _check(self, frames: list[int], mask_logits: Tensor, class_probabilities: Tensor) -> None:
         """Refuses a window that doesn't fit together or with the earlier ones."""
         if not frames or frames[0] < 0 or any(a >= b for a, b in pairwise(frames)):
@@ -283,9 +267,10 @@ class IfcClipTracker:
                 f"Expected masks of {self._mask_size_hw} (height, width) as in the earlier windows, "
                 f"got {tuple(mask_logits.shape[-2:])} at the frames {frames}."
             )
-        if self._class_sums is not None and class_probabilities.shape[1] != self._class_sums.shape[1]:
+        num_classes = self._class_sums.num_classes
+        if num_classes is not None and class_probabilities.shape[1] != num_classes:
             raise ValueError(
-                f"Expected {self._class_sums.shape[1]} class probabilities per instance as in the earlier windows, "
+                f"Expected {num_classes} class probabilities per instance as in the earlier windows, "
                 f"got {class_probabilities.shape[1]} at the frames {frames}."
             )
         for name, values in (("mask_logits", mask_logits), ("class_probabilities", class_probabilities)):
@@ -375,6 +360,41 @@ class _Window:
     def forget(self, before: int) -> None:
         """Drops the frames with a smaller index."""
         self.masks = {frame: masks for frame, masks in self.masks.items() if frame >= before}
+
+
+class _ClassSums:
+    """Running sum and count of the class probabilities, per track.
+
+    The tensors have room for more tracks than there are and double when it is used up, so that adding a track takes
+    the same time however many there are.
+    """
+
+    def __init__(self) -> None:
+        self.num_tracks = 0
+        self._sums = torch.zeros(0, 0)  # (room, K+1)
+        self._counts = torch.zeros(0)  # (room,)
+
+    @property
+    def num_classes(self) -> int | None:
+        """K+1; None before the first window."""
+        return self._sums.shape[1] or None
+
+    def add(self, tracks: Sequence[int], class_probabilities: Tensor) -> None:
+        """Adds the class probabilities (len(tracks), K+1) of one window; unknown tracks are the next ones in order."""
+        self.num_tracks = max([self.num_tracks, *(track + 1 for track in tracks)])
+        if self.num_tracks > len(self._sums) or self.num_classes is None:
+            sums = class_probabilities[:0] if self.num_classes is None else self._sums
+            room = 2 * self.num_tracks - len(sums)
+            with torch.inference_mode(False):  # tensors that may be added to in and outside of that mode
+                self._sums = torch.cat([sums, sums.new_zeros(room, sums.shape[1])])
+                self._counts = torch.cat([self._counts.to(sums), sums.new_zeros(room)])
+        self._sums[tracks] += class_probabilities
+        self._counts[tracks] += 1
+
+    def means(self, tracks: Sequence[int] | None = None) -> Tensor:
+        """Mean class probabilities (tracks, K+1) of every track or of some."""
+        chosen = slice(self.num_tracks) if tracks is None else tracks
+        return self._sums[chosen] / self._counts[chosen, None]
 
 
 class _FrameSums:

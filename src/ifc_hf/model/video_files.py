@@ -128,14 +128,18 @@ def open_video(source: Path | str | IO[bytes], **options: Any) -> av.container.I
     if isinstance(source, Path):
         target = local_address(source)
     try:
-        # Other encodings than UTF-8 occur in titles; nothing is made of them.
-        return av.open(target, "r", metadata_errors="replace", **options)
+        return av.open(target, "r", **title_options(), **options)
     except av.error.ArgumentError as error:
         raise VideoError(f"{source}: not a readable video (a playlist, a text, or damaged)") from error
     except Exception as error:  # PyAV's classes share no ancestor with what a file object raises
         is_empty = isinstance(source, Path) and source.stat().st_size == 0
         reason = "the file is empty" if is_empty else one_line(error)
         raise VideoError(f"{source}: not a readable video ({reason})") from error
+
+
+def title_options() -> dict[str, str]:
+    """What makes PyAV accept titles in other encodings than UTF-8, of which nothing is made; 19 does it by itself."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @cache

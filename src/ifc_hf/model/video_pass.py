@@ -168,13 +168,12 @@ class VideoPass(Iterator[FrameResult]):
     def finish_frames(self, before: int) -> Iterator[FrameResult]:
         """Hands out the frames that lie before a frame."""
         popped = {frame.frame_index: frame for frame in self.tracker.pop_frames(before)}
-        class_probabilities = self.tracker.class_probabilities()[:, :-1].cpu()
         for frame_index in range(self.num_finished, before):
             self.num_finished += 1
-            yield self.finish_frame(frame_index, popped.get(frame_index), class_probabilities)
+            yield self.finish_frame(frame_index, popped.get(frame_index))
 
     @torch.inference_mode()
-    def finish_frame(self, frame_index: int, tracked: TrackedFrame | None, class_probabilities: Tensor) -> FrameResult:
+    def finish_frame(self, frame_index: int, tracked: TrackedFrame | None) -> FrameResult:
         """Masks at output size; a frame that lay in no window has none."""
         output_size_hw = self._output_size_hw or self._frame_size_hw
         if tracked is None or not tracked.track_ids:
@@ -182,7 +181,8 @@ class VideoPass(Iterator[FrameResult]):
         masks = resized_above(tracked.mask_logits, output_size_hw, threshold=0.0).cpu()
         if self._keep_segmentations:
             self._keep(frame_index, tracked.track_ids, masks)
-        scores, labels = class_probabilities[tracked.track_ids].max(-1)
+        # Of these tracks alone: a long video may have had any number of others.
+        scores, labels = self.tracker.class_probabilities(tracked.track_ids)[:, :-1].cpu().max(-1)
         names = [self.segmenter.model.config.id2label[label] for label in labels.tolist()]
         result = FrameResult(frame_index, tracked.track_ids, masks, scores, labels, names)
         return result.select((scores > self.segmenter.score_threshold).nonzero()[:, 0].tolist())

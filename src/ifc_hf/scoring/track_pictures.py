@@ -10,6 +10,7 @@ from PIL import Image
 from ..data.clips import Row
 from ..data.decoding import open_frame
 from ..evaluation.ytvis_map import Overlaps
+from ..extras import require
 from ..files import whole_file
 from ..model.masks import decode_rle
 from ..outputs.instances import draw_instances
@@ -122,7 +123,11 @@ def plot_precision_recall(scores: Mapping[str, Any], path: Path) -> None:
     Args:
         scores: Of `YtvisAccumulator.compute`, with the official thresholds; `precision` is (T, R, K, A, M).
         path: PNG to write.
+
+    Raises:
+        ImportError: If matplotlib is missing.
     """
+    require("the picture of precision and recall", "draw", "matplotlib")
     from matplotlib.figure import Figure
 
     precision = scores["precision"][:, :, :, 0, -1]  # (T, R, K): all areas, most detections
