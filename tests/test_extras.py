@@ -15,7 +15,6 @@ FOR_DEVELOPERS = {"browser", "dev", "notebook", "test"}
 MODULE_OF = {"opencv-python-headless": "cv2"}  # where a distribution's module has another name
 DRAW = "from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer; TrackDrawer(DrawingStyle())"
 TIMELINE = "from ifc_hf.outputs.timeline import require_matplotlib; require_matplotlib()"
-CURVES = "from ifc_hf.training.progress import plot_training; plot_training([], 'curves.png')"
 PRECISION = "from ifc_hf.scoring.track_pictures import plot_precision_recall; plot_precision_recall({}, 'curve.png')"
 COMMAND = "from ifc_hf.cli.main import main; main({})"
 TRAIN = "['train', '--recipe', 'cpu_small', '--data', '.', '--output', 'out']"
@@ -24,7 +23,7 @@ EXPORT = "from ifc_hf.export import export_model; export_model('model', 'out')"
 ENGINE = "from ifc_hf.model.engine_exported import {0}; {0}(None, None)"
 HTTP = f"import runpy; runpy.run_path({str(ROOT / 'scripts' / 'serve_http.py')!r}, run_name='service')"
 USES = {
-    ("draw", "matplotlib"): [TIMELINE, CURVES, PRECISION],
+    ("draw", "matplotlib"): [TIMELINE, PRECISION],
     ("draw", "cv2"): [DRAW],
     ("draw", "supervision"): [DRAW],
     ("train", "accelerate"): [
@@ -42,7 +41,7 @@ USES = {
     ("export", "onnxruntime"): [EXPORT, ENGINE.format("OnnxRuntimeEngine")],
     ("export", "onnx"): [EXPORT, ENGINE.format("OnnxRuntimeEngine")],
     ("export", "onnxscript"): [EXPORT],
-    ("app", "gradio"): ["from ifc_hf.app import launch; launch()", COMMAND.format("['app']")],
+    ("app", "gradio"): [COMMAND.format("['app']")],
     ("serve", "fastapi"): [HTTP],
     ("serve", "uvicorn"): [HTTP],
 }  # fmt: skip

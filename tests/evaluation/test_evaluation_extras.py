@@ -188,8 +188,8 @@ def test_hota_leaves_crowds_out(crossing):
 
 
 def test_hota_without_trackeval_says_what_to_install(crossing, monkeypatch):
-    monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
-    with pytest.raises(ImportError, match="pip install trackeval"):
+    monkeypatch.setitem(sys.modules, "trackeval", None)
+    with pytest.raises(ImportError, match=r'pip install "ifc_hf\[hota\]"'):
         evaluate_hota(*crossing)
 
 

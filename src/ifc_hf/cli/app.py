@@ -30,6 +30,9 @@ def run(args: argparse.Namespace) -> int:
         ImportError: If Gradio or the drawing library is missing.
         OSError: If there is no model, or the port is taken.
     """
+    from ..extras import require
+
+    require("the demo", "app", "gradio")  # before the rest is imported, which takes seconds
     from ..app import launch
 
     launch(args.model, args.device, args.max_frames, args.host, args.port)

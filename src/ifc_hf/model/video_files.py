@@ -137,7 +137,7 @@ def open_video(source: Path | str | IO[bytes], **options: Any) -> av.container.I
         raise VideoError(f"{source}: not a readable video ({reason})") from error
 
 
-def title_options() -> dict[str, str]:
+def title_options() -> dict[str, Any]:
     """What makes PyAV accept titles in other encodings than UTF-8, of which nothing is made; 19 does it by itself."""
     return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
