@@ -38,6 +38,7 @@ USES = {
     ("hota", "trackeval"): ["from ifc_hf.evaluation import evaluate_hota; evaluate_hota({}, [])"],
     ("openvino", "openvino"): [ENGINE.format("OpenVinoEngine")],
     ("openvino", "onnx"): [ENGINE.format("OpenVinoEngine")],
+    ("openvino", "onnxscript"): [ENGINE.format("OpenVinoEngine")],
     ("export", "onnxruntime"): [EXPORT, ENGINE.format("OnnxRuntimeEngine")],
     ("export", "onnx"): [EXPORT, ENGINE.format("OnnxRuntimeEngine")],
     ("export", "onnxscript"): [EXPORT],

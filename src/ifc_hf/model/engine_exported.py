@@ -130,7 +130,7 @@ class OnnxRuntimeEngine(ExportedEngine):
     """Backbone and window in ONNX Runtime.
 
     Raises:
-        ImportError: If ONNX Runtime or onnx is not installed.
+        ImportError: If ONNX Runtime, or what exports to ONNX, is not installed.
     """
 
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
