@@ -25,6 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fault_injection import ranks
 from fault_injection.campaign import KINDS, Campaign
 from fault_injection.commands import COMMANDS
 from ifc_hf.files import read_json, write_json
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (moment, name, kind, start)
         for moment in range(args.moments)
         for name in args.command or COMMANDS
-        for kind in args.kind or KINDS
+        for kind in args.kind or (ranks.KINDS if name == ranks.NAME else KINDS)
         for start in args.start or ["exec" if moment % args.exec_every == 0 else "fork"]
     ]
     done = {(row["moment"], row["command"], row["kind"], row["start"]) for row in report["outcomes"]}
@@ -57,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for moment, name, kind, start in (progress := tqdm(missing, unit="fault", smoothing=0)):
         progress.set_postfix_str(f"{name} {kind}")
         draw = random.Random(f"{args.seed} {moment} {name} {kind} {start}")
-        outcome = campaign.inject(COMMANDS[name], kind, start, draw)
+        if name == ranks.NAME:
+            outcome = campaign.disturb_rank(kind, draw)
+        else:
+            outcome = campaign.inject(COMMANDS[name], kind, start, draw)
         if outcome.findings:
             found = True
             progress.write(f"moment {moment}: {name}, {kind} at {outcome.share:.2f}: {'; '.join(outcome.findings)}")
@@ -72,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--command", nargs="+", choices=COMMANDS, help="default: all")
-    parser.add_argument("--kind", nargs="+", choices=KINDS, help="default: all")
+    parser.add_argument("--command", nargs="+", choices=(*COMMANDS, ranks.NAME), help="default: all but the last")
+    parser.add_argument("--kind", nargs="+", choices=(*KINDS, *ranks.KINDS), help="default: all of the command")
     parser.add_argument("--moments", type=int, default=50, help="rounds (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(

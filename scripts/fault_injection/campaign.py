@@ -10,12 +10,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from .checks import broken_files, leftovers, names_in, words
 from .commands import Command, result_of
 from .inputs import write_inputs
+from .outcome import Outcome
+from .ranks import disturb_rank
 from .running import LONGEST_RUN_SECONDS, ForkServer, Run, end_orphans, start_program
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
@@ -38,33 +40,6 @@ class Undisturbed:
     names: set[str]
     cpu_seconds: float
     disk_bytes: int
-
-
-@dataclass
-class Outcome:
-    """What came of one fault.
-
-    Attributes:
-        command: Name of the command.
-        kind: "SIGKILL", "SIGTERM", "SIGINT" or "disk".
-        start: How the command was started, "exec" or "fork".
-        to_group: Whether the signal went to all processes of the command.
-        share: Of the processor time, or of the disk, after which the fault came.
-        struck: Whether the command still ran, or the disk was too small for it.
-        exit_code: Of the disturbed run.
-        findings: All that was wrong.
-        seconds: That the test took.
-    """
-
-    command: str
-    kind: str
-    start: str
-    to_group: bool
-    share: float
-    struck: bool = False
-    exit_code: int | None = None
-    findings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 class Campaign:
@@ -127,6 +102,12 @@ class Campaign:
             shutil.rmtree(self.place)
         outcome.seconds = round(time.monotonic() - began, 1)
         return outcome
+
+    def disturb_rank(self, kind: str, draw: random.Random) -> Outcome:
+        """Kills or freezes a process of a training on two."""
+        fresh(self.place)
+        (self.place / "temporary").mkdir()
+        return disturb_rank(kind, self.inputs, self.place, draw)
 
     def _send(self, run: Run, outcome: Outcome, expected: Undisturbed) -> None:
         """Sends the signal when the command has taken its share of the processor time."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from datetime import timedelta
 from multiprocessing import context, get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,16 +23,17 @@ PR_SET_PDEATHSIG = 1  # of Linux' prctl: the signal that a process gets when its
 
 
 class Processes:
-    """The processes of this run; mostly that is one.
+    """The processes of this run; mostly that is one. Those that a launcher has started end with it.
 
     Args:
         device: Where the model shall run; None: the accelerator, if there is one.
+        timeout_seconds: How long one waits for another before it takes it for lost.
 
     Raises:
         ImportError: If there are several, and accelerate is not installed.
     """
 
-    def __init__(self, device: str | None) -> None:
+    def __init__(self, device: str | None, timeout_seconds: float) -> None:
         self.state: Any = None
         self.device = device or default_device()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -39,7 +41,8 @@ class Processes:
                 from accelerate import PartialState
             except ImportError as error:
                 raise ImportError('several processes need accelerate: pip install "ifc_hf[train]"') from error
-            self.state = PartialState(cpu=self.device == "cpu")
+            end_with_launcher()
+            self.state = PartialState(cpu=self.device == "cpu", timeout=timedelta(seconds=timeout_seconds))
             self.device = device or str(self.state.device)
 
     @property

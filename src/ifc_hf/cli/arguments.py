@@ -74,3 +74,11 @@ def add_invalid_annotations(parser: argparse.ArgumentParser) -> None:
         "--invalid-annotations", choices=("error", "drop"), default="error",
         help="what to do with annotations that can't be used: say so and end, or leave them out (default: error)",
     )  # fmt: skip
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Declares how long the processes of a run wait for each other; those of a training have `--set ddp_timeout`."""
+    parser.add_argument(
+        "--timeout", type=positive_float, default=86400.0, metavar="SECONDS",
+        help="of several processes, how long one that is ready waits for the others (default: a day)",
+    )  # fmt: skip

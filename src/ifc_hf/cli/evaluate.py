@@ -7,7 +7,7 @@ from typing import Any
 
 from ..checkpoints import DEMO
 from ..evaluation.settings import Scores
-from .arguments import add_invalid_annotations
+from .arguments import add_invalid_annotations, add_timeout
 
 TABLE_OF_IMAGES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", help="JSON file: the data's class names to the model's, null to leave out")
     add_invalid_annotations(parser)
     parser.add_argument("--worst", type=int, default=10, help="pictures of the worst tracks (default: 10)")
+    add_timeout(parser)
     parser.add_argument("--cache-dir", help="where the parsed annotations are kept")
 
 
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from ..extras import require
 
     require("evaluation", "train", "accelerate", "datasets")
+    from datetime import timedelta
+
     from accelerate import PartialState
 
     from ..data.labels import has_annotations, id2label, label_names, match_labels
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     end_with_launcher()
     # Without being told, accelerate takes processes without an accelerator for runs of their own.
-    state = PartialState(cpu=default_device() == "cpu")
+    state = PartialState(cpu=default_device() == "cpu", timeout=timedelta(seconds=args.timeout))
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     model, processor = load_checkpoint(args.model, str(state.device))

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from .. import __version__
-from .messages import EXPECTED, one_line, print_error
+from .messages import EXPECTED, lost_process, one_line, print_error
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
 NO_COMMANDS = ("arguments", "main", "messages")
@@ -60,6 +60,11 @@ def run_cleanly(work: Callable[[], int]) -> int:
         return work()
     except EXPECTED as error:  # what a file, an argument or a missing extra can cause
         print_error(one_line(error))
+        return EXIT_FAILURE
+    except RuntimeError as error:
+        if not (text := lost_process(error)):
+            raise
+        print_error(text)
         return EXIT_FAILURE
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted", file=sys.stderr)

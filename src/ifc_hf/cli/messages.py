@@ -36,3 +36,14 @@ def machine_fault(error: BaseException) -> str | None:
             return MACHINE_FAULTS[number]
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def lost_process(error: BaseException) -> str | None:
+    """What to say if an error is that another process of the same run has ended or doesn't answer."""
+    is_of_network = type(error).__name__ in ("DistError", "DistBackendError", "DistNetworkError", "DistStoreError")
+    if not is_of_network and "gloo" not in str(error):
+        return None
+    return (
+        "another process of this run has ended, or has not answered for so long that it was given up: see its own "
+        "messages, and start the run again"
+    )

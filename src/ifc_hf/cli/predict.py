@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoints import SHIPPED_MODEL_NOTE, default_checkpoint, find_checkpoint
 from ..outputs.files import FILES, OUTPUTS
-from .arguments import ENGINE_NAMES, frame_range, names, positive_float, positive_int, probability, some_of
+from .arguments import (
+    ENGINE_NAMES,
+    add_timeout,
+    frame_range,
+    names,
+    positive_float,
+    positive_int,
+    probability,
+    some_of,
+)
 from .messages import machine_fault, one_line, print_error
 
 if TYPE_CHECKING:
@@ -61,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--live", action="store_true", help="follow a camera or an address until Ctrl-C, with files of ten minutes"
     )
+    add_timeout(parser)
     add_model_arguments(parser)
     add_output_arguments(parser, DEFAULT_OUTPUTS)
 
@@ -149,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
     from ..outputs.source import find_sources
     from ..processes import Processes
 
-    processes = Processes(args.device)
+    processes = Processes(args.device, args.timeout)
     style = drawing_style(args)
     sources = find_sources(args.videos, args.frames, args.fps, args.live)
     folders = {source: args.output / source.name for source in sources}
