@@ -1,5 +1,6 @@
 """Exported files against the network, at sizes that they were not traced with; refusals that leave nothing behind."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -136,6 +137,23 @@ def test_aoti_at_a_fixed_size(tmp_path):
     model, _ = load_checkpoint(tiny_checkpoint())
     runner = make_runner("aoti", tmp_path / "out" / "model.pt2")
     assert max_difference(model, runner, [random_clip(1, 3, 64, 96)]) < 1e-4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits the size of files in a process of its own")
+def test_a_file_that_cant_be_written_to_its_end_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    import resource
+
+    program = torch.export.export(torch.nn.Linear(100, 100), (torch.zeros(1, 100),))
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        try:
+            write_program(program, "torch-export", tmp_path / "model.pt2", is_dynamic=False)
+        except OSError as error:
+            os._exit(error.errno)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == errno.EFBIG
 
 
 @pytest.mark.parametrize("error", [0.01, float("nan")])

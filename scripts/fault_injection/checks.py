@@ -16,14 +16,16 @@ from ifc_hf.files import read_json
 from .commands import OUTPUT
 
 PICTURES = (".png", ".jpg", ".gif")
-# Of a training, the checkpoint that is being written is recognised as unfinished by --resume.
-UNFINISHED_ALLOWED = re.compile(r"output/checkpoint-\d+/.*")
+# `--resume` recognises a checkpoint that is not finished; an evaluation's lines are joined and removed at its end.
+UNFINISHED = re.compile(r"output/(checkpoint-\d+/.*|results\.\d+\.jsonl)")
 LAST_LINES = {
     "SIGINT": re.compile(r"interrupted\b.*"),
     "SIGTERM": re.compile(r"terminated|interrupted after step .*"),
     "disk": re.compile(r"error: .*([Nn]o space left|disk is full|[Nn]ot enough disk|there is room for).*"),
 }
-HARMLESS = re.compile(r"output/checkpoint-\d+(/.*)?")  # a checkpoint more than the undisturbed run has
+# A checkpoint more than the undisturbed run has; and what Python's multiprocessing doesn't remove after SIGKILL, an
+# empty folder.
+HARMLESS = re.compile(r"output/checkpoint-\d+(/.*)?|temporary/pymp-\w+")
 
 
 def is_temporary(path: Path) -> bool:
@@ -37,7 +39,7 @@ def broken_files(place: Path) -> list[str]:
     for path in sorted((place / OUTPUT).rglob("*")):
         relative = str(path.relative_to(place))
         parents_temporary = any(is_temporary(parent) for parent in path.relative_to(place).parents if parent.name)
-        if not path.is_file() or is_temporary(path) or parents_temporary or UNFINISHED_ALLOWED.fullmatch(relative):
+        if not path.is_file() or is_temporary(path) or parents_temporary or UNFINISHED.fullmatch(relative):
             continue
         try:
             parse(path)

@@ -20,7 +20,7 @@ from ifc_hf.processes import end_with_parent
 from .commands import COMMANDS, Command
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-MARKER = "IFC_HF_FAULT_CAMPAIGN"
+MARKER, CAMPAIGN = "IFC_HF_FAULT_CAMPAIGN", str(os.getpid())  # a variable that tells the processes of a campaign
 LONGEST_RUN_SECONDS = 400.0
 ORPHAN_SECONDS = 5.0  # that the other processes of a command have to end after it
 LOOK_SECONDS = 0.004
@@ -73,7 +73,7 @@ def errors_file(place: Path) -> Path:
 
 def changed_environment(place: Path) -> dict[str, str]:
     """Variables that a command gets."""
-    return {MARKER: "1", "TMPDIR": str(place / "temporary"), "HF_HUB_OFFLINE": "1"}
+    return {MARKER: CAMPAIGN, "TMPDIR": str(place / "temporary"), "HF_HUB_OFFLINE": "1"}
 
 
 def start_program(command: Command, place: Path, inputs: Path) -> Run:
@@ -156,6 +156,7 @@ def import_libraries() -> None:
     import ifc_hf.outputs.worker
     import ifc_hf.scoring.track_pictures
     import ifc_hf.training.session  # noqa: F401
+    import make_clips  # noqa: F401
     from ifc_hf.model import image_processing_ifc, modeling_ifc, video_segmenter  # noqa: F401
 
 
@@ -177,7 +178,7 @@ def members(session: int) -> list[int]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 own_session, state, _ = session_of(int(entry.name))
-                is_marked = f"{MARKER}=".encode() in (entry / "environ").read_bytes()
+                is_marked = f"{MARKER}={CAMPAIGN}".encode() in (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
             if state not in "ZX" and (own_session == session or is_marked):

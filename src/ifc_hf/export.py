@@ -16,6 +16,7 @@ Letters: B clips, T frames of a clip, Q queries, K classes, (H, W) frame size, (
 
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -275,14 +276,18 @@ def write_program(
     from .model import graphs
 
     axes = AXES if is_dynamic else None
+    # Into memory first: where it can't write a file to its end, PyTorch ends the whole process.
+    content = io.BytesIO()
     if export_format == "torch-export":
-        torch.export.save(program, file)
+        torch.export.save(program, content)
+        file.write_bytes(content.getbuffer())
     elif export_format == "aoti":
         try:
             with graphs.quiet():
-                torch._inductor.aoti_compile_and_package(program, package_path=str(file))
+                torch._inductor.aoti_compile_and_package(program, package_path=content)
         except RuntimeError as error:
             raise ValueError(f"AOTInductor failed: {error}") from error
+        file.write_bytes(content.getbuffer())
     elif export_format == "openvino":
         import openvino
 

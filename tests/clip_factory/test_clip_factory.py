@@ -2,6 +2,11 @@
 
 import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
@@ -28,6 +33,8 @@ from ifc_hf.cli.main import main as ifc_hf_main
 from ifc_hf.data.check import check_split
 from ifc_hf.data.class_names import YTVIS_2019
 from ifc_hf.model.masks import decode_rle
+from paths import SCRIPTS
+from running_processes import all_end, members
 
 SIZE_HW = (48, 64)
 
@@ -176,6 +183,36 @@ def test_a_killed_worker_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "draw_scene", die)
     with pytest.raises(OSError, match="was ended, perhaps for want of memory; .* fewer than 2 workers"):
         generate(tmp_path, num_workers=2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FilePath("/proc").is_dir(), reason="looks at Linux' list of processes")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_the_process_that_started_them(tmp_path, number):
+    start = f"import sys; sys.path[:0] = [{str(SCRIPTS)!r}]; from fault_injection.commands import make_clips; "
+    options = ["--assets", "none", "--clips", "1000", "--frames", "3", "--size", "48x64", "--workers", "2"]
+    command = [sys.executable, "-c", f"{start}sys.exit(make_clips(sys.argv[1:]))", "generate", tmp_path / "clips"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        while not list(tmp_path.glob("clips/train/JPEGImages/0*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert len(members(process.pid)) == 3
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert all_end(process.pid)
+    finally:
+        for pid in members(process.pid):
+            os.kill(pid, signal.SIGKILL)
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 143)
+    assert number == signal.SIGKILL or errors.endswith("terminated\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_program_with_one_line(tmp_path, monkeypatch, capsys, number, code):
+    monkeypatch.setattr(make_clips, "AssetLibrary", lambda *arguments: os.kill(os.getpid(), number))
+    assert make_clips.main(["generate", str(tmp_path), "--assets", "none"]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_other_settings_are_refused(tmp_path):

@@ -16,6 +16,7 @@ from ifc_hf.data.synthetic import write_synthetic_ytvis
 from ifc_hf.processes import by_rank
 from ifc_hf.training.checkpoints import last_whole_checkpoint
 from ifc_hf.training.interruption import TrainingInterrupted
+from running_processes import all_end, members
 from tiny_training import __file__ as PROGRAM
 from tiny_training import tiny_model, tiny_trainer
 
@@ -74,6 +75,37 @@ def test_a_signal_during_the_evaluation_saves_without_a_score(data, tmp_path, mo
     assert not any("eval_AP" in log for log in trainer.state.log_history)
 
 
+@pytest.mark.parametrize(
+    ("moment", "strategy"),
+    [
+        ("in the step", {"eval_strategy": "steps", "eval_steps": 2}),
+        ("in the evaluation", {"eval_strategy": "epoch"}),
+    ],
+)
+def test_what_a_signal_kept_from_being_scored_is_scored_after_resuming(data, tmp_path, monkeypatch, moment, strategy):
+    settings = {"max_steps": 4, "save_strategy": "no", **strategy}  # two steps an epoch
+    whole = tiny_trainer(data, tmp_path / "whole", tiny_model(), **settings)
+    whole.train()
+    trainer = tiny_trainer(data, tmp_path / "run", tiny_model(), **settings)
+    if moment == "in the step":
+        trainer.add_callback(SignalDuring(signal.SIGTERM, step=2))
+    else:
+        score = trainer.evaluate
+        monkeypatch.setattr(trainer, "evaluate", lambda *args, **more: os.kill(os.getpid(), signal.SIGTERM) or score())
+    with pytest.raises(TrainingInterrupted):
+        trainer.train()
+    resumed = tiny_trainer(data, tmp_path / "run", tiny_model(), **settings)
+    resumed.train(resume_from_checkpoint=True)
+    scores = [
+        [(log["step"], log["eval_AP"]) for log in run.state.log_history if "eval_AP" in log]
+        for run in (whole, resumed)
+    ]
+    assert [step for step, _ in scores[0]] == [2, 4] and scores[0] == scores[1]
+    assert resumed.state.best_metric == whole.state.best_metric
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], tensor), name
+
+
 def test_a_signal_in_the_last_step_lets_the_training_end(data, tmp_path):
     trainer = tiny_trainer(data, tmp_path, max_steps=2)
     trainer.add_callback(SignalDuring(signal.SIGINT, step=2))
@@ -84,20 +116,6 @@ def test_by_rank_hands_on_the_error_of_a_process_that_is_alone():
     with pytest.raises(ZeroDivisionError):
         by_rank(lambda: 1 // 0)
     assert by_rank(lambda: 7) == [7]
-
-
-def members(session: int) -> list[int]:
-    """Living processes of a session."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, _, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-            except OSError:
-                continue
-            if int(group) == session and state != "Z":
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.slow
@@ -119,10 +137,7 @@ def test_workers_outlive_a_signal_to_all_and_end_with_the_training(data, tmp_pat
         else:
             os.killpg(process.pid, number)  # as a terminal's Ctrl-C and Slurm do
         process.communicate(timeout=120)
-        deadline = time.monotonic() + 10
-        while members(process.pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not members(process.pid)
+        assert all_end(process.pid)
     finally:
         for pid in members(process.pid):
             os.kill(pid, signal.SIGKILL)

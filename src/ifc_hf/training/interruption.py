@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -87,3 +88,26 @@ class StopAfterStep(TrainerCallback):
         if self.came_to_any():
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
+
+
+class ScoreWhatWasInterrupted(TrainerCallback):
+    """Scores a resumed training first, if it was to be scored when a signal came: as if none had come.
+
+    Args:
+        score: Scores it, as the trainer does after a step.
+    """
+
+    def __init__(self, score: Callable[[], None]) -> None:
+        self.score = score
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The checkpoint is loaded, but for the state of the random numbers."""
+        is_scored = any(log["step"] == state.global_step and "eval_runtime" in log for log in state.log_history)
+        if args.eval_strategy == IntervalStrategy.STEPS:
+            is_due = state.global_step % state.eval_steps == 0
+        else:
+            is_due = args.eval_strategy == IntervalStrategy.EPOCH and state.epoch == int(state.epoch or 0)
+        if state.global_step and is_due and not is_scored:
+            self.score()

@@ -39,7 +39,13 @@ from .arguments import IfcTrainingArguments
 from .batch_loss import BatchLoss, TermMeans
 from .checkpoints import check_disk_space, checkpoint_bytes, last_whole_checkpoint
 from .clip_data import NewClipsEveryEpoch, RelabelledBatches, WorkerStart, named_classes, training_classes
-from .interruption import EvaluationInterrupted, StopAfterStep, StopRequest, TrainingInterrupted
+from .interruption import (
+    EvaluationInterrupted,
+    ScoreWhatWasInterrupted,
+    StopAfterStep,
+    StopRequest,
+    TrainingInterrupted,
+)
 from .optimizer import parameter_groups, step_schedule
 from .progress import TrainingLog
 from .wrappers import bare_model, network_of, whole_copy
@@ -150,6 +156,7 @@ class IfcTrainer(Trainer):
     def _add_callbacks(self) -> None:
         self.add_callback(NewClipsEveryEpoch())
         self.add_callback(StopAfterStep(self._stop.came_to_any))
+        self.add_callback(ScoreWhatWasInterrupted(self._score_step))
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
         own = PrinterCallback if self.args.disable_tqdm else ProgressCallback
@@ -319,6 +326,9 @@ class IfcTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self._memory_tracker.stop_and_update_metrics(metrics)
         return metrics
+
+    def _score_step(self) -> None:
+        self._determine_best_metric(self._evaluate(trial=None, ignore_keys_for_eval=None), trial=None)
 
     def _score(self, rows: Any) -> YtvisAccumulator:
         # Whatever the evaluation draws must not change what the training draws next.
