@@ -20,7 +20,7 @@ LOST = [
     "[/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 5000ms for recv operation",
     "[../third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:32831",
 ]
-TIMEOUT_SECONDS = 5
+TIMEOUT_SECONDS = 15
 RECIPE = {
     "description": "A tiny network.",
     "data": {"kind": "video", "split": "train", "num_frames": 2, "batch_size": 2,
@@ -77,8 +77,7 @@ def test_a_timeout_is_a_number_of_seconds(command, timeout):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="stops a process")
-@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_training_ends_within_its_timeout_when_a_rank_is_frozen_or_dead(tmp_path, number):
+def test_a_training_ends_within_its_timeout_when_a_rank_is_frozen(tmp_path):
     data = write_synthetic_ytvis(tmp_path / "data", num_videos=2, num_frames=2, size_hw=(32, 48))
     (tmp_path / "recipe.json").write_text(json.dumps(RECIPE))
     with socket.socket() as listener:
@@ -96,8 +95,8 @@ def test_a_training_ends_within_its_timeout_when_a_rank_is_frozen_or_dead(tmp_pa
         )
     (first, errors), (second, _) = ranks
     try:
-        assert any(line.startswith("step 3/") for line in first.stdout), "the training began"
-        second.send_signal(number)
+        assert any(line.startswith("step 3/") for line in first.stdout), (tmp_path / "errors.0").read_text()
+        second.send_signal(signal.SIGSTOP)
         first.communicate(timeout=TIMEOUT_SECONDS + 30)
     finally:
         for process, _ in ranks:

@@ -17,10 +17,10 @@ from .outcome import Outcome
 from .running import changed_environment, end_orphans, members
 
 NAME, KINDS = "train on 2 ranks", ("rank SIGKILL", "rank SIGSTOP")
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 30
 # What torchrun gives a process that doesn't heed SIGTERM before it sends SIGKILL, which a frozen one heeds.
 LAUNCHER_SECONDS = 30
-SLACK_SECONDS = 30  # for a machine with other work
+SLACK_SECONDS = 60  # for a machine with other work
 START_SECONDS = 400
 SAID = re.compile(r"^error: another process of this run has ended, or has not answered", re.MULTILINE)
 

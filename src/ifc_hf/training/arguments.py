@@ -1,8 +1,12 @@
 """Settings of a training run."""
 
+import os
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import timedelta
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
 WHOLE_VIDEOS = "whole videos are scored one after the other, and their masks never become one array"
@@ -96,6 +100,7 @@ class IfcTrainingArguments(TrainingArguments):
         refuse_ignored(self)
         if self.early_stopping_patience is not None:
             self._prepare_early_stopping()
+        self._join_processes_on_cpus()
         super().__post_init__()
         if self.backbone_lr_factor < 0:
             raise ValueError(f"backbone_lr_factor must not be negative, got {self.backbone_lr_factor}")
@@ -132,6 +137,13 @@ class IfcTrainingArguments(TrainingArguments):
             return []
         drops = [2 / 3] if self.lr_drop_steps is None else self.lr_drop_steps
         return sorted(round(num_training_steps * drop) if drop < 1 else int(drop) for drop in drops)
+
+    def _join_processes_on_cpus(self) -> None:
+        """Lets processes on CPUs wait for each other for `ddp_timeout`, which Transformers heeds on GPUs alone."""
+        on_cpus = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
+        if on_cpus and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # The group of processes that this makes outlives the state, which Transformers makes anew.
+            PartialState(cpu=True, backend=self.ddp_backend, timeout=timedelta(seconds=self.ddp_timeout))
 
     def _prepare_early_stopping(self) -> None:
         if int(self.early_stopping_patience or 0) < 1:
