@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from .cards.template import model_card
+from .loading import load_config
 
 CARD = "README.md"
 # The network's errors that are no answers of the Hub. They belong to the HTTP library, which is httpx or httpx2 by the
@@ -51,16 +52,12 @@ def push_model(
         ValueError: If the folder holds another kind of model, or the card's header is not what the Hub takes.
         ConnectionError: If the Hub refuses or the upload breaks off.
     """
-    from transformers import AutoConfig
-
     from .model.image_processing_ifc import IfcImageProcessor
     from .model.modeling_ifc import IfcForVideoInstanceSegmentation
 
     folder = existing_folder(folder)
     api = HfApi(token=checked_token(token))
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type != "ifc":
-        raise ValueError(f"{folder}: expected a model of type 'ifc', got {config.model_type!r}")
+    load_config(folder)  # refuses another kind of model
     model = IfcForVideoInstanceSegmentation.from_pretrained(folder)
     with tempfile.TemporaryDirectory() as stage:
         model.save_pretrained(stage)

@@ -43,7 +43,12 @@ def load_config(checkpoint: str | os.PathLike[str]) -> "IfcConfig":
             "folder of an authors' checkpoint"
         )
     try:
-        config = named(checkpoint, "its configuration can't be used", lambda: AutoConfig.from_pretrained(checkpoint))
+        # Otherwise Transformers would ask at the terminal whether to run the code of a folder of an unknown type.
+        config = named(
+            checkpoint,
+            "its configuration can't be used",
+            lambda: AutoConfig.from_pretrained(checkpoint, trust_remote_code=False),
+        )
     except OSError as error:
         if is_folder:
             raise

@@ -143,7 +143,7 @@ def test_not_a_model_of_ours(capsys, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "resnet"}')
     (tmp_path / "token").write_text("hf_any")
     assert main(["push", str(tmp_path), "user/x", "--token-file", str(tmp_path / "token")]) == 1
-    assert "expected a model of type 'ifc', got 'resnet'" in capsys.readouterr().err
+    assert "holds a model of type 'resnet', expected 'ifc'" in capsys.readouterr().err
 
 
 def test_ctrl_c_says_that_it_can_go_on():

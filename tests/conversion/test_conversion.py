@@ -218,7 +218,7 @@ def test_an_array_beyond_its_file_is_refused(tmp_path):
             return np.empty(0).__reduce__()[0], (np.ndarray, (2**27,), b"f")
 
     (tmp_path / "big.pkl").write_bytes(pickle.dumps({"model": {"weight": Declared()}}, protocol=2))
-    with pytest.raises(CheckpointError, match="big.pkl: declares arrays of 536870912 bytes in a file of"):
+    with pytest.raises(CheckpointError, match="big.pkl: not a checkpoint; expected tensors by name"):
         read_checkpoint(tmp_path / "big.pkl")
 
 

@@ -59,11 +59,7 @@ def list_dropped(file: str, dropped: Sequence[Problem]) -> str:
 
 def _blank(content: Any, problems: Sequence[Problem], trimmed: set[tuple[object, int | None]]) -> None:
     """Removes polygons that can't be used, or, the second time, all that an annotation has on a frame."""
-    videos = {video["id"]: video for video in content["videos"] if isinstance(video, dict) and is_id(video.get("id"))}
-    annotations: dict[Any, Any] = {}
-    for annotation in content["annotations"]:
-        if isinstance(annotation, dict) and is_id(annotation.get("id")):
-            annotations.setdefault(annotation["id"], annotation)
+    videos, annotations = _first_by_id(content["videos"]), _first_by_id(content["annotations"])
     for problem in problems:
         annotation, frame = annotations[problem.annotation_id], problem.frame
         assert frame is not None
@@ -77,6 +73,15 @@ def _blank(content: Any, problems: Sequence[Problem], trimmed: set[tuple[object,
         for name in PER_FRAME:
             if isinstance(annotation.get(name), list):
                 annotation[name] = [None if i == frame else value for i, value in enumerate(annotation[name])]
+
+
+def _first_by_id(entries: Sequence[Any]) -> dict[Any, Any]:
+    """Entries by their ids; of two with one id the first, as the parser takes them."""
+    found: dict[Any, Any] = {}
+    for entry in entries:
+        if isinstance(entry, dict) and is_id(entry.get("id")):
+            found.setdefault(entry["id"], entry)
+    return found
 
 
 def _sound_polygons(segmentation: Any, height: int, width: int) -> list[Any]:

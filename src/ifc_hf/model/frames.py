@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from transformers.image_utils import PILImageResampling, SizeDict
 
+from .limits import check_size_hw
 from .picture_files import eight_bit
 
 Frame = Image.Image | Tensor
@@ -111,7 +112,7 @@ def resized_size_hw(size_hw: tuple[int, int], size: SizeDict) -> tuple[int, int]
         size: `height` and `width`, or `shortest_edge` with or without `longest_edge`, which wins if both can't hold.
 
     Raises:
-        ValueError: If `size` has other keys.
+        ValueError: If `size` has other keys, or the frame would have more pixels than the limits allow.
 
     Source: the reference's shortest-edge rule, in float64, rounded by int(x + 0.5). Deviation: at least 1 pixel.
     """
@@ -127,7 +128,8 @@ def resized_size_hw(size_hw: tuple[int, int], size: SizeDict) -> tuple[int, int]
     if size.longest_edge and max(new_height, new_width) > size.longest_edge:
         shrink = size.longest_edge / max(new_height, new_width)
         new_height, new_width = new_height * shrink, new_width * shrink
-    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+    new_size_hw = max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+    return check_size_hw(*new_size_hw, f"a frame of {height}x{width} resized to {dict(size)}")
 
 
 def resize_frame(frame: Frame, size_hw: tuple[int, int], resample: int) -> Tensor:

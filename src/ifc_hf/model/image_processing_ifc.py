@@ -27,6 +27,7 @@ from transformers.processing_utils import ImagesKwargs
 from .annotations import LabelSpace, make_labels, split_by_video
 from .frames import Frame, frame_size_hw, in_full_range, resize_frame, resized_size_hw, split_videos, to_frame
 from .post_processing import ClipOutputs, clips_from_outputs, images_from_outputs
+from .processor_options import check_options, integer_keys
 from .segmentation_maps import annotation_from_maps, split_instance_classes
 
 if TYPE_CHECKING:
@@ -222,9 +223,8 @@ class IfcImageProcessor(BaseImageProcessor):
 
     def _standardize_kwargs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         options = super()._standardize_kwargs(*args, **kwargs)
-        mapping = options["category_id_to_label"]
-        if mapping is not None:  # JSON turns the keys into strings
-            options["category_id_to_label"] = {int(key): int(label) for key, label in mapping.items()}
+        options["category_id_to_label"] = integer_keys(options["category_id_to_label"])
+        check_options(options)
         return options
 
     def process_image(self, image: Any, input_data_format: str | None = None, **kwargs: Any) -> Frame:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+
+from ..model.limits import brief, is_id, is_number
 
 
 def typed(content: Any, hint: Any, where: str) -> Any:
@@ -22,7 +23,8 @@ def typed(content: Any, hint: Any, where: str) -> Any:
         The value.
 
     Raises:
-        ValueError: If a value is of another type, a number is not finite, or an object lacks a field or has others.
+        ValueError: If a value is of another type, a number is not finite or beyond 64 bits, or an object lacks a field
+            or has others.
     """
     if hint is Any:
         return content
@@ -37,9 +39,9 @@ def typed(content: Any, hint: Any, where: str) -> Any:
         return {typed_key(key, arguments[0], where): typed(item, arguments[1], where) for key, item in content.items()}
     if hint is NoneType and content is None:
         return None
-    if hint is float and type(content) in (int, float) and math.isfinite(content):
+    if hint is float and type(content) in (int, float) and is_number(content):
         return content
-    if hint in (int, str, bool) and type(content) is hint:
+    if hint in (int, str, bool) and type(content) is hint and (hint is not int or is_id(content)):
         return content
     raise ValueError(f"{where}: expected {hint}, got {type(content).__name__}")
 
@@ -61,8 +63,8 @@ def typed_object(content: Any, kind: type, where: str) -> Any:
     hints = hints_of(kind)
     missing = [name for name in hints if name not in content and NoneType not in get_args(hints[name])]
     if missing or set(content) - set(hints):
-        raise ValueError(f"{where}: expected the fields {sorted(hints)}, got {sorted(map(str, content))}")
-    return kind(**{name: typed(value, hints[name], f"{where}.{name}") for name, value in content.items()})
+        raise ValueError(f"{where}: expected the fields {sorted(hints)}, got {brief(sorted(content))}")
+    return kind(**{name: typed(content.get(name), hint, f"{where}.{name}") for name, hint in hints.items()})
 
 
 @cache
@@ -77,5 +79,5 @@ def typed_key(key: str, hint: Any, where: str) -> Any:
     if hint is not int:
         return key
     if not key.isdecimal():
-        raise ValueError(f"{where}: expected numbers as keys, got {key!r}")
+        raise ValueError(f"{where}: expected numbers as keys, got {brief(key)}")
     return int(key)

@@ -1,0 +1,1 @@
+"""Fuzzing of the package's readers: what `scripts/fuzz_readers.py` runs."""

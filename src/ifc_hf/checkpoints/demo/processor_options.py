@@ -1,0 +1,1 @@
+../../model/processor_options.py
