@@ -10,6 +10,7 @@ The mask head stays in PyTorch, which is as fast there.
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -88,14 +89,13 @@ class OpenVinoEngine(ExportedEngine):
     """Backbone and window in OpenVINO, which compiles them once for every size of frames and length of windows.
 
     Raises:
-        ImportError: If OpenVINO, or what exports to ONNX, is not installed.
+        ImportError: If OpenVINO is not installed, or what exports to ONNX where it is needed.
     """
 
     precision = "f32"  # its default may be bfloat16
 
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
         try:
-            import onnxscript  # noqa: F401
             import openvino
         except ImportError as error:
             raise ImportError('engine="openvino" needs OpenVINO: pip install "ifc_hf[openvino]"') from error
@@ -130,13 +130,12 @@ class OnnxRuntimeEngine(ExportedEngine):
     """Backbone and window in ONNX Runtime.
 
     Raises:
-        ImportError: If ONNX Runtime, or what exports to ONNX, is not installed.
+        ImportError: If ONNX Runtime is not installed, or what exports to ONNX where it is needed.
     """
 
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
         try:
             import onnxruntime
-            import onnxscript  # noqa: F401
         except ImportError as error:
             raise ImportError('engine="onnxruntime" needs ONNX Runtime: pip install "ifc_hf[export]"') from error
         self.runtime = onnxruntime
@@ -152,7 +151,13 @@ class OnnxRuntimeEngine(ExportedEngine):
 
 
 def onnx_bytes(network: nn.Module, example: dict[str, Tensor], axes: Axes, output_names: list[str]) -> bytes:
-    """A network in ONNX, its sizes free."""
+    """A network in ONNX, its sizes free.
+
+    Raises:
+        ImportError: If what exports to ONNX is not installed.
+    """
+    if find_spec("onnxscript") is None:
+        raise ImportError('to export the network needs onnxscript: pip install "ifc_hf[export]"')
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         write_onnx(trace(network, example, axes), file, output_names, axes)
