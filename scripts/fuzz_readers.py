@@ -25,7 +25,6 @@ from typing import Any
 
 from fuzzing.child import Beacon, Judge, fuzz, note
 from fuzzing.readers import READERS
-
 from ifc_hf.files import write_json
 
 SECONDS_AT_A_TIME = 120.0  # for one reader, then the next one has its turn

@@ -16,6 +16,7 @@ import argparse
 import platform
 import random
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -90,7 +91,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--exec-every", type=int, default=5, help="of so many rounds, the first one uses exec (default: %(default)s)"
     )
-    parser.add_argument("--work", type=Path, default=Path("/tmp/ifc_hf_faults"), help="default: %(default)s")
+    parser.add_argument(
+        "--work", type=Path, default=Path(tempfile.gettempdir(), "ifc_hf_faults"), help="default: %(default)s"
+    )
     parser.add_argument("--report", type=Path, default=Path("results/faults.json"), help="default: %(default)s")
     return parser
 

@@ -168,7 +168,7 @@ def prepare_label_studio(folder: Path) -> Read:
 
 
 def _converter(folder: Path, name: str, pictures: str, read_source: Any, frames: Path | None = None) -> Read:
-    """A converter of the file `name`, with two pictures in the folder of that name; `frames` is what the user names."""
+    """A converter of the file `name`, with two pictures in the folder of that name; the user names `frames`."""
     from ifc_hf.data.converters.classes import number_classes
     from ifc_hf.data.converters.writer import describe
 

@@ -99,7 +99,8 @@ def cvat_seeds() -> list[bytes]:
         '<polygon frame="1" keyframe="1" outside="1" points="0,0;5,0;5,3"/>'
     )
     mask = '<mask frame="1" outside="0" left="1" top="1" width="3" height="2" rle="1,2,3"/>'
-    tracks = f'<track id="0" label="a">{shapes}</track><track id="1" label="b">{mask}<attribute name="x">1</attribute></track>'
+    attribute = '<attribute name="x">1</attribute>'
+    tracks = f'<track id="0" label="a">{shapes}</track><track id="1" label="b">{mask}{attribute}</track>'
     task = f"<name>film</name><id>5</id><size>2</size><start_frame>0</start_frame><frame_filter/>{labels}{size}"
     single = f"<annotations><version>1.1</version><meta><task>{task}</task></meta>{tracks}</annotations>"
     of_project = tracks.replace("<track ", '<track task_id="5" ')

@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import re
 from collections import OrderedDict
-from typing import Any, BinaryIO
+from typing import Any, Literal, BinaryIO
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class PickledDtype:
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = code if isinstance(code, str) else ""
-        self.order = "="
+        self.order: Literal["<", ">", "|", "="] = "="
 
     def __setstate__(self, state: Any) -> None:
         """Takes the byte order, the one thing that numbers have in it."""
