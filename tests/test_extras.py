@@ -11,7 +11,7 @@ import pytest
 
 from paths import ROOT
 
-FOR_DEVELOPERS = {"browser", "dev", "notebook", "test"}
+FOR_DEVELOPERS = {"browser", "dev", "fuzz", "notebook", "test"}
 MODULE_OF = {"opencv-python-headless": "cv2"}  # where a distribution's module has another name
 DRAW = "from ifc_hf.outputs.drawing import DrawingStyle, TrackDrawer; TrackDrawer(DrawingStyle())"
 TIMELINE = "from ifc_hf.outputs.timeline import require_matplotlib; require_matplotlib()"
@@ -21,6 +21,7 @@ TRAIN = "['train', '--recipe', 'cpu_small', '--data', '.', '--output', 'out']"
 EVALUATE = "['evaluate', '--model', '.', '--data', '.', '--output', 'out']"
 EXPORT = "from ifc_hf.export import export_model; export_model('model', 'out')"
 ENGINE = "from ifc_hf.model.engine_exported import {0}; {0}(None, None)"
+GRAPH = "from ifc_hf.model.engine_exported import onnx_bytes; onnx_bytes(None, {{}}, {{}}, [], '{0}')"
 HTTP = f"import runpy; runpy.run_path({str(ROOT / 'scripts' / 'serve_http.py')!r}, run_name='service')"
 USES = {
     ("draw", "matplotlib"): [TIMELINE, PRECISION],
@@ -37,11 +38,11 @@ USES = {
     ("eval", "evaluate"): ["from ifc_hf import YtvisMap", "from ifc_hf.evaluation import YtvisMap"],
     ("hota", "trackeval"): ["from ifc_hf.evaluation import evaluate_hota; evaluate_hota({}, [])"],
     ("openvino", "openvino"): [ENGINE.format("OpenVinoEngine")],
-    ("openvino", "onnx"): [ENGINE.format("OpenVinoEngine")],
-    ("openvino", "onnxscript"): [ENGINE.format("OpenVinoEngine")],
+    ("openvino", "onnx"): [GRAPH.format("openvino")],
+    ("openvino", "onnxscript"): [GRAPH.format("openvino")],
     ("export", "onnxruntime"): [EXPORT, ENGINE.format("OnnxRuntimeEngine")],
-    ("export", "onnx"): [EXPORT, ENGINE.format("OnnxRuntimeEngine")],
-    ("export", "onnxscript"): [EXPORT],
+    ("export", "onnx"): [EXPORT, GRAPH.format("export")],
+    ("export", "onnxscript"): [EXPORT, GRAPH.format("export")],
     ("app", "gradio"): [COMMAND.format("['app']")],
     ("serve", "fastapi"): [HTTP],
     ("serve", "uvicorn"): [HTTP],

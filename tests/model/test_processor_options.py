@@ -35,8 +35,8 @@ def test_an_option_of_a_file_is_checked_when_it_is_loaded(tmp_path, name, value)
 
 
 def test_an_option_of_a_call_is_checked():
-    with pytest.raises(ValueError, match="image_std: expected a number above 0, or three, got 0"):
-        IfcImageProcessor()(np.zeros((1, 8, 8, 3), np.uint8), image_std=0)
+    with pytest.raises(ValueError, match="image_std: expected a number above 0, or three, got 0.0"):
+        IfcImageProcessor()(np.zeros((1, 8, 8, 3), np.uint8), image_std=0.0)
 
 
 def test_a_frame_isnt_resized_beyond_the_limit():

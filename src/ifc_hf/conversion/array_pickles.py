@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import re
 from collections import OrderedDict
-from typing import Any, Literal, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 

@@ -41,6 +41,8 @@ class ExportedEngine(TorchEngine):
         ValueError: If the model isn't on the CPU in float32.
     """
 
+    extra: str  # of the package, with the libraries that the engine needs
+
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
         if (model.device.type, model.dtype) != ("cpu", torch.float32):
             raise ValueError(
@@ -60,14 +62,18 @@ class ExportedEngine(TorchEngine):
         """`FrameNetwork` in ONNX."""
         model = self.model.model
         network = FrameNetwork(model, fold_batch_norms(model.backbone), self.mask_head, self.splits_mask_head)
-        return onnx_bytes(network, {"frames": torch.zeros(2, 3, 71, 130)}, FRAME_AXES, ["tokens", "map_8", "map_16"])
+        return onnx_bytes(
+            network, {"frames": torch.zeros(2, 3, 71, 130)}, FRAME_AXES, ["tokens", "map_8", "map_16"], self.extra
+        )
 
     def export_window(self) -> bytes:
         """`WindowNetwork` in ONNX."""
         position = self.position((3, 5)).clone()
         tokens = torch.zeros(2, 3, *position.shape)
         example = {"tokens": tokens, "position": position}
-        return onnx_bytes(WindowNetwork(self.model.model), example, WINDOW_AXES, ["queries", "encoded_tokens"])
+        return onnx_bytes(
+            WindowNetwork(self.model.model), example, WINDOW_AXES, ["queries", "encoded_tokens"], self.extra
+        )
 
     def frame_maps(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `TorchEngine`."""
@@ -92,6 +98,7 @@ class OpenVinoEngine(ExportedEngine):
         ImportError: If OpenVINO is not installed, or what exports to ONNX where it is needed.
     """
 
+    extra = "openvino"
     precision = "f32"  # its default may be bfloat16
 
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
@@ -133,6 +140,8 @@ class OnnxRuntimeEngine(ExportedEngine):
         ImportError: If ONNX Runtime is not installed, or what exports to ONNX where it is needed.
     """
 
+    extra = "export"
+
     def __init__(self, model: "IfcForVideoInstanceSegmentation", settings: EngineSettings) -> None:
         try:
             import onnxruntime
@@ -150,14 +159,17 @@ class OnnxRuntimeEngine(ExportedEngine):
         return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
 
-def onnx_bytes(network: nn.Module, example: dict[str, Tensor], axes: Axes, output_names: list[str]) -> bytes:
+def onnx_bytes(
+    network: nn.Module, example: dict[str, Tensor], axes: Axes, output_names: list[str], extra: str
+) -> bytes:
     """A network in ONNX, its sizes free.
 
     Raises:
-        ImportError: If what exports to ONNX is not installed.
+        ImportError: If what exports to ONNX is not installed; the message names the extra.
     """
-    if find_spec("onnxscript") is None:
-        raise ImportError('to export the network needs onnxscript: pip install "ifc_hf[export]"')
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ImportError(f'to export the network needs {", ".join(missing)}: pip install "ifc_hf[{extra}]"')
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.onnx"
         write_onnx(trace(network, example, axes), file, output_names, axes)

@@ -385,9 +385,8 @@ class _ClassSums:
         if self.num_tracks > len(self._sums) or self.num_classes is None:
             sums = class_probabilities[:0] if self.num_classes is None else self._sums
             room = 2 * self.num_tracks - len(sums)
-            with torch.inference_mode(False):  # tensors that may be added to in and outside of that mode
-                self._sums = torch.cat([sums, sums.new_zeros(room, sums.shape[1])])
-                self._counts = torch.cat([self._counts.to(sums), sums.new_zeros(room)])
+            self._sums = torch.cat([sums, sums.new_zeros(room, sums.shape[1])])
+            self._counts = torch.cat([self._counts.to(sums), sums.new_zeros(room)])
         self._sums[tracks] += class_probabilities
         self._counts[tracks] += 1
 
