@@ -10,9 +10,12 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dead_processes import part_of_a_dead_process
+from full_disk import files_up_to
 from ifc_hf import files
 from ifc_hf.files import (
     FileError,
@@ -23,6 +26,7 @@ from ifc_hf.files import (
     whole_file,
     whole_folder,
     write_json,
+    write_picture,
     write_text,
 )
 
@@ -385,3 +389,12 @@ def test_names_outside_are_taken_on_purpose(name, tree):
 def test_devices_are_refused_outside_too(name, tree):
     with pytest.raises(FileError):
         inside(tree / "root", name, allow_outside=True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif"])
+def test_a_picture_that_is_cut_short_is_an_error(tmp_path, suffix):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    with files_up_to(1000), pytest.raises(OSError, match="too large"):
+        write_picture(picture, tmp_path / f"picture{suffix}")
+    write_picture(picture, tmp_path / f"picture{suffix}")
+    assert Image.open(tmp_path / f"picture{suffix}").size == (64, 64)

@@ -9,6 +9,7 @@ import codecs
 import errno
 import gc
 import hashlib
+import io
 import json
 import os
 import re
@@ -337,6 +338,26 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a text file as a whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_picture(image: Any, path: Path, **options: Any) -> None:
+    """Writes a picture in the format of its name's suffix.
+
+    In one piece that Python writes: Pillow takes a file for written that a full disk has cut short.
+
+    Args:
+        image: A picture of Pillow.
+        path: Name of the file, which is usually that of `whole_file` or lies in a `whole_folder`.
+        **options: As for `Image.save`.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    from PIL import Image
+
+    content = io.BytesIO()
+    image.save(content, format=Image.registered_extensions()[path.suffix.lower()], **options)
+    path.write_bytes(content.getvalue())
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:

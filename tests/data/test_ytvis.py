@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from full_disk import files_up_to
 from ifc_hf import load_ytvis
 from ifc_hf.data import builder
 from ifc_hf.data.embedding import embed_frames, without_decoding
@@ -95,6 +96,11 @@ def test_layouts_of_2021_and_ovis(root, load, move):
     if "moved" in move.values():  # OVIS has the videos right in the split's folder
         (folder / "moved").rename(folder / "train")
     assert len(load(folder, version="ovis")) == len(load(folder)) == 6
+
+
+def test_a_full_disk_is_an_error_of_the_system(root, load):
+    with files_up_to(500), pytest.raises(OSError, match="too large"):
+        load(root, version="2019")
 
 
 def test_split_without_annotations(root, load):

@@ -106,6 +106,15 @@ def test_what_a_signal_kept_from_being_scored_is_scored_after_resuming(data, tmp
         assert torch.equal(resumed.model.state_dict()[name], tensor), name
 
 
+def test_a_signal_in_the_last_evaluation_interrupts(data, tmp_path, monkeypatch):
+    trainer = tiny_trainer(data, tmp_path, tiny_model(), max_steps=2, save_strategy="no", eval_strategy="epoch")
+    score = trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", lambda *args, **more: os.kill(os.getpid(), signal.SIGTERM) or score())
+    with pytest.raises(TrainingInterrupted, match="interrupted after step 2 of 2"):
+        trainer.train()
+    assert last_whole_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-2")
+
+
 def test_a_signal_in_the_last_step_lets_the_training_end(data, tmp_path):
     trainer = tiny_trainer(data, tmp_path, max_steps=2)
     trainer.add_callback(SignalDuring(signal.SIGINT, step=2))

@@ -143,7 +143,7 @@ def run_stats(args: argparse.Namespace) -> int:
 
     from ..data.check import read_split
     from ..data.stats import describe_split
-    from ..files import whole_file
+    from ..files import whole_file, write_picture
 
     location, split = read_split(args.root, args.version, args.split, args.allow_outside)
     stats = describe_split(split)
@@ -160,7 +160,7 @@ def run_stats(args: argparse.Namespace) -> int:
     Console().print(table)
     if args.picture is not None:
         with whole_file(args.picture) as temporary:
-            draw_frames(split, location.image_folder, args.num_frames).save(temporary)
+            write_picture(draw_frames(split, location.image_folder, args.num_frames), temporary)
         print(f"picture: {args.picture}")
     return 0
 

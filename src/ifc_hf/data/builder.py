@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets.exceptions import DatasetGenerationError
 
 from ..files import collection_paused, content_hash
 from .frames import MISSING, frame_problems
@@ -139,8 +140,13 @@ def build(
         dataset_name=f"ifc_{noun}s", hash=hashlib.sha256(key.encode()).hexdigest(),
     )  # fmt: skip
     is_cached = os.path.exists(builder.cache_dir)
-    with collection_paused():
-        builder.download_and_prepare()
+    try:
+        with collection_paused():
+            builder.download_and_prepare()
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, OSError):  # such as a full disk, which the wrapping would hide
+            raise error.__cause__ from error
+        raise
     dataset = builder.as_dataset(split=datasets.Split.TRAIN)
     if dropped := json.loads(dataset.info.description)["dropped"]:  # said of a cached set, too
         logger.warning(dropped)

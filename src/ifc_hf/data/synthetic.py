@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..files import JsonObject, write_json
+from ..files import JsonObject, write_json, write_picture
 from ..model.masks import encode_rle, masks_to_boxes_xyxy
 
 SHAPE_NAMES = ("circle", "square", "triangle")
@@ -212,4 +212,4 @@ def describe_masks(masks: NDArray[np.bool_]) -> dict[str, list[Any]]:
 def save_jpeg(path: Path, frame: NDArray[np.uint8]) -> None:
     """Writes one frame (H, W, 3)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(frame).save(path, quality=95)
+    write_picture(Image.fromarray(frame), path, quality=95)

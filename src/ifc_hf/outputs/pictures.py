@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..files import whole_folder
+from ..files import whole_folder, write_picture
 from .shots import Shot, ShotWriter
 
 SHEET_COLUMNS, SHEET_ROWS, SHEET_CELL_WIDTH = 4, 3, 320  # pixels
@@ -30,7 +30,7 @@ class IdMaps(ShotWriter):
         ids = np.zeros(shot.frame.shape[:2], np.uint16)
         for track_id, mask in reversed(list(zip(shot.track_ids, shot.masks, strict=True))):
             ids[mask] = track_id + 1
-        Image.fromarray(ids).save(self.temporary / f"{shot.index:06}.png")
+        write_picture(Image.fromarray(ids), self.temporary / f"{shot.index:06}.png")
 
 
 class Cutouts(ShotWriter):
@@ -52,7 +52,7 @@ class Cutouts(ShotWriter):
     def finish(self) -> None:
         """Writes the pictures."""
         for track_id, (_, label, picture) in self.largest.items():
-            picture.save(self.temporary / f"track_{track_id:03}_{file_name_part(label)}.png")
+            write_picture(picture, self.temporary / f"track_{track_id:03}_{file_name_part(label)}.png")
 
 
 class ContactSheet(ShotWriter):
@@ -88,7 +88,7 @@ class ContactSheet(ShotWriter):
         sheet = Image.new("RGB", (columns * width, math.ceil(len(self.cells) / columns) * height))
         for position, cell in enumerate(self.cells):
             sheet.paste(cell, (position % columns * width, position // columns * height))
-        sheet.save(self.temporary, quality=88)
+        write_picture(sheet, self.temporary, quality=88)
 
 
 class Animation(ShotWriter):
@@ -122,7 +122,7 @@ class Animation(ShotWriter):
         # Whole hundredths of a second are all that the format knows, and browsers slow down what is below two.
         durations = [max(20, round(1000 * seconds)) for seconds in np.diff([*self.times, self.end])]
         first, *others = self.pictures
-        first.save(self.temporary, save_all=True, append_images=others, duration=durations, loop=0)
+        write_picture(first, self.temporary, save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def cut_out(frame: np.ndarray, mask: np.ndarray) -> Image.Image:

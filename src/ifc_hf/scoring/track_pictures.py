@@ -11,7 +11,7 @@ from ..data.clips import Row
 from ..data.decoding import open_frame
 from ..evaluation.ytvis_map import Overlaps
 from ..extras import require
-from ..files import whole_file
+from ..files import whole_file, write_picture
 from ..model.masks import decode_rle
 from ..outputs.instances import draw_instances
 
@@ -96,7 +96,7 @@ class WorstTracks:
             name = self.class_names[row["objects"][track.object_index]["category"]]
             path = folder / f"{rank:02d}_video_{row['video_id']}_{name.replace('/', '_')}_iou_{track.iou:.2f}.png"
             with whole_file(path) as temporary:
-                draw_track(row, track).save(temporary)
+                write_picture(draw_track(row, track), temporary)
             paths.append(path)
         return paths
 

@@ -196,13 +196,14 @@ class IfcTrainer(Trainer):
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_whole_checkpoint(str(self.args.output_dir))
         self._check_disk_space()
+        output: Any = None
         with self._stop as stop:
             try:
                 output = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
             except EvaluationInterrupted:
                 self._save_checkpoint(self.model, trial)
         step, last_step = self.state.global_step, self.state.max_steps
-        if stop.signal_number is not None and step < last_step:
+        if stop.signal_number is not None and (output is None or step < last_step):
             folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
             raise TrainingInterrupted(
                 f"interrupted after step {step} of {last_step}: the checkpoint {folder} is whole, resume from it "

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ...files import JsonObject, whole_folder, write_json
+from ...files import JsonObject, whole_folder, write_json, write_picture
 from ...model.reading import VideoError
 from ...model.rle import measure_rles
 from ...model.video_files import read_timed_frames
@@ -128,7 +128,7 @@ def _decode_frames(video: AnnotatedVideo, pictures: VideoPictures, folder: Path,
                 continue
             _check_size(video, frame.shape[:2], pictures.file, file, len(names))
             names.append(f"{len(names):05d}.jpg")
-            Image.fromarray(frame).save(folder / names[-1], quality=JPEG_QUALITY)
+            write_picture(Image.fromarray(frame), folder / names[-1], quality=JPEG_QUALITY)
             if len(names) == video.length:
                 reading.close()
                 return names
