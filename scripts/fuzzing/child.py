@@ -186,5 +186,5 @@ def fuzz(name: str, inputs: int, seed: int, findings: Path, corpus: Path, beacon
         judge(data)
 
     options = [f"-runs={inputs}", f"-seed={seed}", f"-max_len={MOST_LENGTH}", "-verbosity=0", "-rss_limit_mb=0"]
-    atheris.Setup([sys.argv[0], *options, "-timeout=0", str(corpus)], test, custom_mutator=mutator(reader))
+    atheris.Setup([sys.argv[0], *options, str(corpus)], test, custom_mutator=mutator(reader))
     atheris.Fuzz()

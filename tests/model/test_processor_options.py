@@ -34,6 +34,14 @@ def test_an_option_of_a_file_is_checked_when_it_is_loaded(tmp_path, name, value)
         IfcImageProcessor.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["image_mean", "image_std"])
+def test_normalising_needs_mean_and_deviation(tmp_path, name):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True, name: None}))
+    with pytest.raises(ValueError, match=f"{name}: expected a number, or three"):
+        IfcImageProcessor.from_pretrained(tmp_path)
+    IfcImageProcessor(do_normalize=False, **{name: None})
+
+
 def test_an_option_of_a_call_is_checked():
     with pytest.raises(ValueError, match="image_std: expected a number above 0, or three, got 0.0"):
         IfcImageProcessor()(np.zeros((1, 8, 8, 3), np.uint8), image_std=0.0)

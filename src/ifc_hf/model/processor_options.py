@@ -30,6 +30,9 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise _wrong("image_mean", "a number, or three", given["image_mean"])
     if "image_std" in given and not all(map(_is_positive, _channels(given["image_std"]))):
         raise _wrong("image_std", "a number above 0, or three", given["image_std"])
+    for name in ("image_mean", "image_std"):
+        if given.get("do_normalize") and name in options and options[name] is None:
+            raise _wrong(name, "a number, or three, for do_normalize is True", None)
     resample = given.get("resample", PILImageResampling.BILINEAR)
     if isinstance(resample, bool) or not isinstance(resample, int) or resample not in list(PILImageResampling):
         raise _wrong("resample", f"one of {sorted(map(int, PILImageResampling))}", resample)
