@@ -27,7 +27,7 @@ RECIPE = {
              "video_augmentation": {"shorter_sides": [32]}},
     "processor": {"size": {"shortest_edge": 32, "longest_edge": 200}},
     "model": {"config": {
-        "hidden_size": 16, "encoder_layers": 1, "decoder_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+        "hidden_size": 32, "encoder_layers": 1, "decoder_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
         "num_queries": 3, "num_memory_tokens": 2, "frozen_backbone_stages": 0, "backbone_config": {
             "model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1],
             "layer_type": "basic", "out_features": ["stage2", "stage3", "stage4"],
