@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, ViTConfig
 
 from exported_models import save_tiny_checkpoint, tiny_checkpoint, tiny_onnx_folder
+from full_disk import files_up_to
 from ifc_hf import IfcImageProcessor
 from ifc_hf.cli.main import main
 from ifc_hf.export import (
@@ -141,14 +142,12 @@ def test_aoti_at_a_fixed_size(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="limits the size of files in a process of its own")
 def test_a_file_that_cant_be_written_to_its_end_is_an_error_and_not_the_end_of_the_process(tmp_path):
-    import resource
-
     program = torch.export.export(torch.nn.Linear(100, 100), (torch.zeros(1, 100),))
     pid = os.fork()
     if pid == 0:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         try:
-            write_program(program, "torch-export", tmp_path / "model.pt2", is_dynamic=False)
+            with files_up_to(4096):
+                write_program(program, "torch-export", tmp_path / "model.pt2", is_dynamic=False)
         except OSError as error:
             os._exit(error.errno)
         finally:
